@@ -78,6 +78,8 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
     if isinstance(op, o.Conv):
         return functional.conv2d(_pad(op, x, 0.0), own["weight"], own.get("bias"), op.stride,
                                  groups=op.groups)
+    if isinstance(op, o.ConvTranspose):
+        return _transposed(op, x, own)
     if isinstance(op, o.Dense):
         return functional.linear(x.flatten(1), own["weight"], own.get("bias"))[:, :, None, None]
     if isinstance(op, o.BatchNorm):
@@ -106,6 +108,18 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
     if isinstance(op, o.Flatten):
         return x.flatten(1)[:, :, None, None]
     raise AssertionError(f"no PyTorch counterpart of {op}")
+
+
+def _transposed(op: o.ConvTranspose, x: torch.Tensor, own: dict[str, torch.Tensor]
+                ) -> torch.Tensor:
+    """All that the pixels reach, and more, of which what is in front and behind is cut off."""
+    shape = (x.shape[1], x.shape[2], x.shape[3])
+    rows, cols = op.windows(shape)
+    _, high, wide = op.out_shape(shape)
+    whole = functional.conv_transpose2d(x, own["weight"], None, op.stride, groups=op.groups)
+    whole = functional.pad(whole, (0, wide, 0, high))
+    cut = whole[:, :, rows.pad_before :, cols.pad_before :][:, :, :high, :wide]
+    return cut if "bias" not in own else cut + own["bias"][:, None, None]
 
 
 def _pad(op: o.Conv | o.MaxPool | o.AvgPool, x: torch.Tensor, value: float) -> torch.Tensor:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from pynq_train.check.bins import IMAGES, ON_OFF, PARTS, Axes, Bin, digits, of_images
 from pynq_train.hw.commands import LoadMode, Pass
+from pynq_train.hw.geometry import Work
 from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
 from pynq_train.program.activations import GEOMETRY
 
@@ -16,6 +17,8 @@ _MODES = tuple(mode.name.lower() for mode in LoadMode)
 _MASTERS = ("momentum", "plain")
 _GROUPS = ("none", "1", "2", "4", "8", "16")
 _GAPS = ("none", "read", "written", "both")
+_RESULTS = ("gradient", "map", "map with bias")
+"""What a backward pass computes: a gradient, or the output of a transposed layer."""
 _ACTIVATIONS = {name.removeprefix("g.g_"): name for name in GEOMETRY.values()}
 """Fields of section g that make an activation, by their short names."""
 
@@ -60,6 +63,7 @@ def _crosses(kind: Pass) -> dict[str, Axes]:
     else:
         found["part of the mini-batch"] = (PARTS,)
     if kind == Pass.BACKWARD:
+        found["result x rows of a stride"] = (_RESULTS, digits(MAX_STRIDE, 1))
         found["stride.phase"] = (tuple(
             f"{s}.{f}" for s in range(1, MAX_STRIDE + 1) for f in range(s)),)
     return found
@@ -104,6 +108,8 @@ def values(d: Mapping[str, int], part: str, slice_: str) -> dict[str, Bin]:
         "gradient operand": (mode,),
         "gradient operand x bias": (mode, str(d["g.g_bias"])),
         "slice x masters": (slice_, _MASTERS[d.get("u.u_plain", 0)]),
+        "result x rows of a stride": (
+            _RESULTS[(1 + d["g.g_bias"]) * (d["gc.work"] == Work.FORWARD)], str(stride[0])),
         "stride.phase": (f"{stride[0]}.{d['g.g_phase']}",),
     }
 

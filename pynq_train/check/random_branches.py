@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from pynq_train.check.draw import Draw, RandomNet, activation, random_trainable, work_of
 from pynq_train.check.net_builder import NetBuilder
+from pynq_train.check.random_decoders import random_decoder
 from pynq_train.check.random_joins import random_join
 from pynq_train.graph import Graph
-from pynq_train.graph.ops import Add, AvgPool, Conv, Dense, GlobalAvgPool, PadChannels, Upsample
+from pynq_train.graph.ops import (
+    Add,
+    AvgPool,
+    Conv,
+    ConvTranspose,
+    Dense,
+    GlobalAvgPool,
+    PadChannels,
+    Upsample,
+)
 from pynq_train.hw.words import CHANNELS_PER_WORD
 
 _STREAM = 0xB7
 _EXTRA_STREAM = 0xB75
+_DECODER_STREAM = 0xDEC0
 MOST_BATCH = 9
 """Largest mini-batch of most networks. Some have up to twice as many: with branches there are up to
 nine parts of it, each of one image, and of more only if the mini-batch is larger."""
@@ -25,26 +36,26 @@ def random_branched_net(seed: int) -> RandomNet:
 
     A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
     with another one, zeros for missing channels or nothing on its other branch, sums that share
-    what they read, or branches of one concatenation; pooling, groups of any sizes, or a sum with a
-    branch at lower resolution, may follow. A
-    third of the networks has none but the first two kinds, and so no branches: their layers have
-    parts of the mini-batch of their own. One in five trains only a part of the network.
+    what they read, or branches of one concatenation; pooling, groups of any sizes, a sum with a
+    branch at lower resolution, or a decoder, may follow. A third of the networks has none but the
+    first two kinds, and so no branches: their layers have parts of the mini-batch of their own. One
+    in five trains only a part of the network.
 
     Raises:
         RuntimeError: no network of this seed is small enough.
     """
     draw = Draw(seed, _STREAM)
-    # A stream of its own: upsampling came later, and must not change the other numbers.
-    extra = Draw(seed, _EXTRA_STREAM)
+    # Streams of their own: these came later, and must not change the other numbers.
+    extra, decoders = Draw(seed, _EXTRA_STREAM), Draw(seed, _DECODER_STREAM)
     for _ in range(100):
-        graph, batch = _attempt(draw, extra, f"branches{seed}")
+        graph, batch = _attempt(draw, extra, decoders, f"branches{seed}")
         if len(graph.ops) <= _MOST_OPS and _work(graph, batch) <= _WORK_LIMIT:
             return RandomNet(graph, batch,
                              random_trainable(seed, graph) if draw.chance(20) else "all")
     raise RuntimeError(f"no small network found for seed {seed}")
 
 
-def _attempt(draw: Draw, extra: Draw, name: str) -> tuple[Graph, int]:
+def _attempt(draw: Draw, extra: Draw, decoders: Draw, name: str) -> tuple[Graph, int]:
     """Draw a network of any size and its mini-batch."""
     shape = (draw.between(1, 4), draw.between(4, 10), draw.between(4, 10))
     build = NetBuilder(shape, draw)
@@ -59,6 +70,8 @@ def _attempt(draw: Draw, extra: Draw, name: str) -> tuple[Graph, int]:
             at = build.groups(at)
         if not series and extra.chance(15):
             at = _thumbnail(build, extra, at)
+        if not series and decoders.chance(35):
+            at = random_decoder(build, decoders, at)
     if draw.chance(25):
         at = build.add(AvgPool(2, 1, "same", build.name("avg"), (at,)))
     if draw.chance(70):
@@ -174,5 +187,9 @@ def _work(graph: Graph, batch: int) -> int:
         if isinstance(op, Conv):
             (_, rows, cols), n = shape_of[op.name], shape_of[op.inputs[0]][0]
             total += 3 * work_of(op.out_channels, n // op.groups, op.kernel_sides.area,
+                                 rows * cols * batch)
+        elif isinstance(op, ConvTranspose):
+            n, rows, cols = shape_of[op.inputs[0]]
+            total += 3 * work_of(n, op.out_channels // op.groups, op.kernel_sides.area,
                                  rows * cols * batch)
     return total

@@ -156,7 +156,10 @@ class _One:
         assert sgd is not None
         one, e = self.all.plan.layers[layer], exponents.layers[layer]
         trained = self.all.plan.trainable[layer]
-        if work == Work.BIAS_GRADIENT or (work == Work.WEIGHT_GRADIENT and not trained.weights):
+        if work == Work.BIAS_GRADIENT:
+            # Scratch weights, whose gradient is zero, share the entry of the layer's weights.
+            work = Work.WEIGHT_GRADIENT
+        if work == Work.WEIGHT_GRADIENT and not trained.weights:
             for name, value in (("lr", 0), ("momentum", 1 << 16), ("decay", 0),
                                 ("g_shift", _LAST_SHIFT)):
                 self._require(name, value, "nothing moves")

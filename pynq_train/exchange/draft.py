@@ -46,6 +46,7 @@ from pynq_train.graph.ops import (
     BatchNorm,
     Concat,
     Conv,
+    ConvTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -402,8 +403,8 @@ class Draft:
         if not array.any():
             return source
         values = per_channel(array, source)
-        if (values is None or not isinstance(last, (Conv, Dense)) or last.bias or not alone
-                or last.name != source.name):
+        if (values is None or not isinstance(last, (Conv, ConvTranspose, Dense)) or last.bias
+                or not alone or last.name != source.name):
             raise Refused("adds a constant", "use the bias of the layer before it")
         self._ops[-1] = replace(last, bias=True)
         self._params[last.name] = replace(self._params[last.name], bias=values)

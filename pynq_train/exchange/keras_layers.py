@@ -18,6 +18,7 @@ from pynq_train.exchange.activations import (
     ended_by_sigmoid,
 )
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
+from pynq_train.exchange.transposed import conv_transpose, shared
 from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import without_softmax
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout
@@ -149,6 +150,34 @@ def _any_conv(layer: Layer, weight: FloatArray, bias: list[FloatArray], groups: 
                            padding=_padding(k), dilation=list(k.dilation_rate), groups=groups,
                            label=layer.label, owner=id(k), frozen=layer.frozen)
     return layer.activated(replace(out, joined=line))
+
+
+def _transposed(layer: Layer) -> Value:
+    _check_format(layer)
+    k, value = layer.keras, layer.value
+    weight, *bias = layer.weights()
+    line = weight.ndim == 3
+    if line:
+        value, weight = layer.draft.line(value), weight[None]
+    stride = _sides(k.strides)
+    extra: list[int | None] = (
+        [None, None] if k.output_padding is None else [*_sides(k.output_padding)])
+    if line:
+        extra[0] = None
+    out = conv_transpose(
+        layer.draft, value, weight.transpose(3, 2, 0, 1), bias[0] if bias else None, stride=stride,
+        crops=[_crop(k, *axis) for axis in zip(weight.shape[:2], stride, extra)],
+        dilation=list(k.dilation_rate) if hasattr(k, "dilation_rate") else 1,
+        groups=int(getattr(k, "groups", 1)), label=layer.label, owner=id(k), frozen=layer.frozen)
+    return layer.activated(replace(out, joined=line))
+
+
+def _crop(keras: Any, kernel: int, stride: int, extra: int | None) -> tuple[int, int]:
+    """Return what Keras cuts off of a transposed convolution along an axis, in front and behind."""
+    if keras.padding == "valid":
+        return 0, -(max(stride - kernel, 0) if extra is None else extra)
+    total = kernel - (stride if extra is None else kernel % 2 + extra)
+    return shared(total, in_front=False)
 
 
 def _padding(keras: Any) -> Any:
@@ -335,6 +364,7 @@ LAYERS: dict[str, Callable[[Layer], Value]] = {
     "ZeroPadding2D": _zero_padding, "ZeroPadding1D": _zero_padding, "Conv1D": _conv,
     "DepthwiseConv1D": _depthwise, "MaxPooling1D": _pool, "AveragePooling1D": _pool,
     "GlobalAveragePooling1D": _global, "SpatialDropout1D": _dropout, "UpSampling2D": _upsample,
+    "Conv2DTranspose": _transposed, "Conv1DTranspose": _transposed,
 }
 """Kinds of layers that have a counterpart."""
 
@@ -350,7 +380,6 @@ INSTEAD = {
                     "use BatchNormalization"),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional"), "use convolutions over time"),
     "GlobalMaxPooling2D": "use GlobalAveragePooling2D",
-    "Conv2DTranspose": "use Conv2D",
     "Multiply": "leave gates and scales out",
 }
 """What could replace some of the rest."""

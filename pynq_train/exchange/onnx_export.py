@@ -24,6 +24,7 @@ from pynq_train.graph.ops import (
     BatchNorm,
     Concat,
     Conv,
+    ConvTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -160,6 +161,8 @@ class _Writer:
                     inputs.append(self.constant(f"{op.name}.{label}", array))
         if isinstance(op, (Conv, MaxPool, AvgPool)):
             self._windowed(op, inputs)
+        elif isinstance(op, ConvTranspose):
+            self._transposed(op, inputs)
         elif isinstance(op, Dense):
             self.raw("Gemm", inputs, op.name, transB=1)
         elif isinstance(op, BatchNorm):
@@ -194,8 +197,8 @@ class _Writer:
         """Return names of the inputs with the axes that ``op`` wants, converted where needed."""
         if isinstance(op, Dense):
             return [self._vector(source) for source in sources]
-        windowed = isinstance(op, (Conv, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool,
-                                   Upsample))
+        windowed = isinstance(op, (Conv, ConvTranspose, MaxPool2x2, MaxPool, AvgPool,
+                                   GlobalAvgPool, Upsample))
         mixed = len({source in self.vectors for source in sources}) > 1
         return [self._map(source) for source in sources] if windowed or mixed else list(sources)
 
@@ -216,6 +219,18 @@ class _Writer:
                 np.array([2, 3], np.int64), axes))
             self.raw("Unsqueeze", [source, axes], name)
         return name
+
+    def _transposed(self, op: ConvTranspose, inputs: list[str]) -> None:
+        place = next(at for at, other in enumerate(self.graph.ops) if other.name == op.name)
+        shape = self.graph.in_shapes[place][0]
+        before = [window.pad_before for window in op.windows(shape)]
+        # What is cut off behind; below zero: what is added there.
+        behind = [(size - 1) * stride + kernel - cut - out for size, stride, kernel, cut, out in
+                  zip(shape[1:], op.stride_sides, op.kernel_sides, before, op.out_shape(shape)[1:])]
+        self.raw("ConvTranspose", inputs, op.name, kernel_shape=list(op.kernel_sides),
+                 strides=list(op.stride_sides), group=op.groups,
+                 pads=[*before, *(max(cut, 0) for cut in behind)],
+                 output_padding=[max(-cut, 0) for cut in behind])
 
     def _windowed(self, op: Conv | MaxPool | AvgPool, inputs: list[str]) -> None:
         place = next(at for at, other in enumerate(self.graph.ops) if other.name == op.name)

@@ -11,6 +11,7 @@ import numpy as np
 from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
+from pynq_train.exchange.transposed import conv_transpose, same_crops, shared
 from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import without_softmax
 from pynq_train.exchange.windows import OwnPadding, pair
@@ -165,6 +166,42 @@ def _conv(node: Node) -> Value:
         stride=_two(node, "strides", [1, 1], line), padding=_padding(node, line),
         dilation=dilation[line:], groups=node.attribute("group", 1),
         label=node.label, owner=node.owner(1))
+    return replace(out, joined=line)
+
+
+def _transposed(node: Node) -> Value:
+    weight = _present(node, 1)
+    if weight.ndim not in (3, 4):
+        raise Refused(f"has weights of {weight.ndim} axes",
+                      "use images of rows and columns, or sequences")
+    line, value = weight.ndim == 3, node.value()
+    if line:
+        value, weight = node.draft.line(value), weight[:, :, None]
+    stride = _two(node, "strides", [1, 1], line)
+    dilation = _two(node, "dilations", [1, 1], line)
+    extra = node.attribute("output_padding", [0, 0][line:])
+    sizes = node.attribute("output_shape", None)
+    auto = node.attribute("auto_pad", "NOTSET")
+    if line and isinstance(extra, list):
+        extra = [0, *extra]
+    if not isinstance(extra, list) or len(extra) != 2:
+        raise Refused(f"has output_padding {extra}", "give one number for each axis")
+    kernel = weight.shape[2:]
+    if isinstance(sizes, list):
+        # ONNX cuts off what is too much: of an odd number one more in front, unless SAME_UPPER.
+        wanted = [1, *sizes[-1:]] if line else sizes[-2:]
+        crops = [shared((size - 1) * step + side - out, auto != "SAME_UPPER") for size, step, side,
+                 out in zip(value.shape[1:], stride, kernel, wanted)]
+    elif auto in ("SAME_UPPER", "SAME_LOWER"):
+        crops = list(same_crops(kernel, stride, in_front=auto == "SAME_LOWER"))
+    else:
+        own = _padding(node, line)
+        top, left, bottom, right = own if isinstance(own, tuple) else (0, 0, 0, 0)
+        crops = [(top, bottom - extra[0]), (left, right - extra[1])]
+    out = conv_transpose(
+        node.draft, value, weight, node.constant(2), stride=stride, crops=crops,
+        dilation=dilation[line:], groups=node.attribute("group", 1), label=node.label,
+        owner=node.owner(1))
     return replace(out, joined=line)
 
 
@@ -414,7 +451,8 @@ def computes_with_batch(array: Array) -> bool:
 NODES: dict[str, Callable[[Node], Value | Array]] = {
     **{kind: _activation(read) for kind, read in ONNX.items()},
     "Add": _add, "AveragePool": _pool, "BatchNormalization": _norm, "Concat": _concat,
-    "Constant": _constant, "Conv": _conv, "Dropout": _dropout, "Flatten": _flatten, "Gemm": _gemm,
+    "Constant": _constant, "Conv": _conv, "ConvTranspose": _transposed, "Dropout": _dropout,
+    "Flatten": _flatten, "Gemm": _gemm,
     "GlobalAveragePool": lambda node: node.draft.global_mean(node.value(), node.name),
     "Identity": _identity, "LogSoftmax": _softmax, "MatMul": _matmul,
     "MaxPool": _pool, "Pad": _pad, "ReduceMean": _mean,
@@ -429,7 +467,6 @@ INSTEAD = {
     **ONNX_INSTEAD,
     "Mul": "leave gates and scales out, or fold the scale into the weights",
     "GlobalMaxPool": "use GlobalAveragePool",
-    "ConvTranspose": "use a convolution",
     "InstanceNormalization": "use BatchNormalization", "GroupNormalization":
     "use BatchNormalization", "LayerNormalization": "use BatchNormalization",
     "LRN": "use BatchNormalization",

@@ -18,6 +18,7 @@ from pynq_train.exchange.activations import (
 )
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.shared_tensors import BIAS
+from pynq_train.exchange.transposed import conv_transpose
 from pynq_train.exchange.upsampling import upsample
 from pynq_train.exchange.values import text_of, without_softmax
 from pynq_train.exchange.windows import OwnPadding, checked_window
@@ -156,6 +157,39 @@ def _any_conv(call: Call, weight: Any, bias: Any, stride: Any, padding: Any, dil
                            padding=_pads(0 if padding == "valid" else padding, line),
                            dilation=dilation, groups=groups, label=call.label, owner=_owner(weight),
                            frozen=_frozen(weight, bias))
+    return replace(_tied(call, made, bias), joined=line)
+
+
+def _transposed(call: Call) -> Value:
+    m = call.module
+    return _any_transposed(call, m.weight, m.bias, m.stride, m.padding, m.output_padding, m.groups,
+                           m.dilation, call.option(1, "output_size"))
+
+
+def _transposed_function(call: Call) -> Value:
+    return _any_transposed(
+        call, call.tensor(1, "weight"), call.tensor(2, "bias"), call.option(3, "stride", 1),
+        call.option(4, "padding", 0), call.option(5, "output_padding", 0),
+        call.option(6, "groups", 1), call.option(7, "dilation", 1), None)
+
+
+def _any_transposed(call: Call, weight: Any, bias: Any, stride: Any, padding: Any, extra: Any,
+                    groups: int, dilation: Any, size: Any) -> Value:
+    if size is not None:
+        raise Refused("names its output_size in the call", "use output_padding")
+    if weight.ndim not in (3, 4):
+        raise Refused(f"has weights of {weight.ndim} axes",
+                      "use images of rows and columns, or sequences")
+    line, value, array = weight.ndim == 3, call.value, _array(weight)
+    steps, cuts, more = (_numbers(one) * (1 if line or len(_numbers(one)) == 2 else 2)
+                         for one in (stride, padding, extra))
+    if line:
+        value, array = call.draft.line(value), array[:, :, None]
+        steps, cuts, more = (1, *steps), (0, *cuts), (0, *more)
+    made = conv_transpose(
+        call.draft, value, array, _array(bias), stride=list(steps),
+        crops=[(cut, cut - one) for cut, one in zip(cuts, more)], dilation=dilation, groups=groups,
+        label=call.label, owner=_owner(weight), frozen=_frozen(weight, bias))
     return replace(_tied(call, made, bias), joined=line)
 
 
@@ -481,7 +515,9 @@ def _upsample(call: Call) -> Value:
 
 
 MODULES: dict[str, Handler] = {
-    "Conv2d": _conv, "Conv1d": _conv, "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
+    "Conv2d": _conv, "Conv1d": _conv,
+    **dict.fromkeys(("ConvTranspose1d", "ConvTranspose2d"), _transposed),
+    "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
     **_activations(TORCH_MODULES),
     "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
     "MaxPool1d": _pool_module(True), "AvgPool1d": _pool_module(False),
@@ -499,6 +535,7 @@ FUNCTIONS: dict[str, Handler] = {
     "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
     **_activations(TORCH_FUNCTIONS),
     "concatenate": _concat, "conv2d": _conv_function, "conv1d": _conv_function,
+    **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), _transposed_function),
     "linear": _linear,
     "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
     "max_pool1d": _pool_function(True), "avg_pool1d": _pool_function(False),
@@ -532,7 +569,7 @@ INSTEAD = {
     "imul": "leave gates and scales out, or fold the scale into the weights",
     "mul": "leave gates and scales out, or fold the scale into the weights",
     "adaptivemaxpool2d": "use AdaptiveAvgPool2d(1)",
-    "convtranspose2d": "use a convolution", "conv3d": "use Conv2d",
+    "conv3d": "use Conv2d",
     "lstm": "use convolutions over time", "gru": "use convolutions over time",
 }
 """What could replace some of the rest, by name in lower case."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from pynq_train.graph.ops import Conv
+from pynq_train.graph.ops import Conv, ConvTranspose
 from pynq_train.graph.params import FloatArray
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.windows import ONE, Pair, Window
@@ -46,6 +46,15 @@ class ConvSite:
     def of(cls, op: Conv, shape: Shape) -> ConvSite:
         """Return the site of ``op`` that reads maps of ``shape``."""
         return cls(op.kernel_sides, op.stride_sides, op.groups, shape, op.out_shape(shape),
+                   *op.windows(shape))
+
+    @classmethod
+    def mirrored(cls, op: ConvTranspose, shape: Shape) -> ConvSite:
+        """Return the convolution that ``op`` undoes, which reads maps like its output.
+
+        ``shape`` is that of the map that ``op`` reads: ``op`` is the way of a gradient back.
+        """
+        return cls(op.kernel_sides, op.stride_sides, op.groups, op.out_shape(shape), shape,
                    *op.windows(shape))
 
     @property

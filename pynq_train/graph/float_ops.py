@@ -23,6 +23,7 @@ from pynq_train.graph.ops import (
     BatchNorm,
     Concat,
     Conv,
+    ConvTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -86,6 +87,20 @@ def _conv_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool) -> Back:
     params, place = _of(site), ConvSite.of(site.op, site.in_shapes[0])
     grads = LayerParams(place.weight_gradient(x, g), _bias_gradient(params, g))
     return Back([place.input_gradient(g, params.weight) if wanted else None], grads)
+
+
+def _conv_transpose(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    params = _of(site)
+    out = ConvSite.mirrored(site.op, site.in_shapes[0]).input_gradient(xs[0], params.weight)
+    if params.bias is not None:
+        out += params.bias
+    return out, xs[0]
+
+
+def _conv_transpose_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool) -> Back:
+    params, place = _of(site), ConvSite.mirrored(site.op, site.in_shapes[0])
+    grads = LayerParams(place.weight_gradient(g, x), _bias_gradient(params, g))
+    return Back([place.forward(g, params.weight) if wanted else None], grads)
 
 
 def _dense(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
@@ -213,6 +228,7 @@ def _flatten_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
 
 KERNELS: dict[type[Op], tuple[Forward, Backward]] = {
     Conv: (_conv, _conv_back),
+    ConvTranspose: (_conv_transpose, _conv_transpose_back),
     Dense: (_dense, _dense_back),
     BatchNorm: (_norm, _norm_back),
     **dict.fromkeys(ACTIVATIONS, (_activate, _activate_back)),

@@ -17,6 +17,7 @@ from pynq_train.graph.ops import (
     OP_TYPES,
     BatchNorm,
     Conv,
+    ConvTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -263,6 +264,13 @@ class Sequential:
     ) -> Sequential:
         """Append a convolution (see :class:`~pynq_train.graph.ops.Conv`)."""
         return self.add(Conv(out_channels, kernel, stride, padding, bias, name, groups))
+
+    def conv_transpose(self, out_channels: int, kernel: Side, stride: Side = 1,
+                       padding: Padding = 0, output_padding: Side = 0, *, bias: bool = True,
+                       name: str = "", groups: int = 1) -> Sequential:
+        """Append a transposed convolution (see :class:`~pynq_train.graph.ops.ConvTranspose`)."""
+        return self.add(ConvTranspose(out_channels, kernel, stride, padding, output_padding, bias,
+                                      name, groups))
 
     def dense(self, units: int, *, bias: bool = True, name: str = "") -> Sequential:
         """Append a fully connected layer."""

@@ -15,11 +15,21 @@ from pynq_train.graph.activation import ACTIVATIONS, Activate
 from pynq_train.graph.joins import Add, Concat, PadChannels
 from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2, Upsample
 from pynq_train.graph.shapes import Shape, require_int, require_number
-from pynq_train.graph.windows import Padding, Side, Windowed
+from pynq_train.graph.windows import (
+    Padding,
+    Pair,
+    Side,
+    Window,
+    Windowed,
+    both_axes,
+    ends_of,
+    shortest,
+    window_of,
+)
 
 __all__ = ["ACTIVATIONS", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
-           "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Op",
-           "PadChannels", "Shape", "Upsample", "require_int"]
+           "ConvTranspose", "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2",
+           "Op", "PadChannels", "Shape", "Upsample", "require_int"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +78,84 @@ class Conv(Windowed):
             raise BadInput(f"{self.name}: groups", expected=f"a divisor of {shape[0]} input "
                            "channels", found=self.groups)
         _, rows, cols = self.windowed_shape(f"{self.name}: the {self.kernel_sides} kernel", shape)
+        return (self.out_channels, rows, cols)
+
+
+@dataclass(frozen=True)
+class ConvTranspose(Windowed):
+    """Transposed convolution with weights ``W[n, m, kr, kc]``, as in PyTorch: n counts its inputs.
+
+    It is what takes a convolution's output back to the size of its input: each pixel of the map
+    adds its kernel, times its value, at ``stride`` times its place. ``padding`` rows and columns
+    are cut off then, and ``output_padding`` ones (below the stride), which no pixel reaches, are
+    added at the bottom and right: (size - 1) * stride + kernel - padding + output_padding.
+    ``"same"``: output size is size * stride. Numbers and pairs are as in :class:`Conv`; with
+    ``groups`` > 1 m counts the output channels of one group.
+    """
+
+    kind: ClassVar[str] = "convtranspose"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    out_channels: int
+    kernel: Side
+    stride: Side = 1
+    padding: Padding = 0
+    output_padding: Side = 0
+    bias: bool = True
+    name: str = ""
+    groups: int = 1
+    inputs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Let each of the numbers have one form."""
+        super().__post_init__()
+        object.__setattr__(self, "output_padding", shortest(self.output_padding))
+
+    def verify(self) -> None:
+        """Raise :class:`BadInput` if a field is out of range."""
+        who = self.name or self.kind
+        require_int(f"{who}: out_channels", self.out_channels, 1)
+        self.verify_windows(who)
+        for (axis, one), stride in zip(both_axes(f"{who}: output_padding", self.output_padding),
+                                       self.stride_sides):
+            require_int(axis, one, 0, 0 if self.padding == "same" else stride - 1)
+        require_int(f"{who}: groups", self.groups, 1)
+        if self.out_channels % self.groups:
+            raise BadInput(f"{who}: groups", expected=f"a divisor of {self.out_channels} output "
+                           "channels", found=self.groups)
+        if not isinstance(self.bias, bool):
+            raise BadInput(f"{who}: bias", expected="True or False", found=repr(self.bias))
+
+    def weight_shape(self, shape: Shape) -> tuple[int, int, int, int]:
+        """Return ``(n, m, kr, kc)`` for input ``shape``."""
+        return (shape[0], self.out_channels // self.groups, *self.kernel_sides)
+
+    def windows(self, shape: Shape) -> tuple[Window, Window]:
+        """Return the windows over the output, one for each pixel of an input of ``shape``."""
+        _, *sizes = self._enlarged(shape)
+        rows, cols = (window_of(size, kernel, stride, ends) for size, kernel, stride, ends
+                      in zip(sizes, self.kernel_sides, self.stride_sides, ends_of(self.padding)))
+        return rows, cols
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the output shape for input ``shape``; raise :class:`BadInput` if it is empty."""
+        if shape[0] % self.groups:
+            raise BadInput(f"{self.name}: groups", expected=f"a divisor of {shape[0]} input "
+                           "channels", found=self.groups)
+        out = self._enlarged(shape)
+        if min(out) < 1:
+            raise BadInput(f"{self.name}: padding", expected="some rows and columns left",
+                           found=f"{out[1]}x{out[2]} of a map of {shape[1]}x{shape[2]}",
+                           fix="use less padding")
+        return out
+
+    def _enlarged(self, shape: Shape) -> Shape:
+        """Return the output shape, whose sizes may be below 1."""
+        rows, cols = (
+            size * stride if isinstance(ends, str)
+            else (size - 1) * stride + kernel - sum(Pair.of(ends)) + extra
+            for size, kernel, stride, ends, extra in zip(
+                shape[1:], self.kernel_sides, self.stride_sides, ends_of(self.padding),
+                Pair.of(self.output_padding)))
         return (self.out_channels, rows, cols)
 
 
@@ -177,11 +265,11 @@ class Flatten:
 
 
 Op = (Conv | Dense | BatchNorm | Activate | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
-      | Upsample | Add | Concat | PadChannels | Dropout | Flatten)
+      | Upsample | ConvTranspose | Add | Concat | PadChannels | Dropout | Flatten)
 """One operation of a network."""
 
 _TYPES: tuple[type[Op], ...] = (
     Conv, Dense, BatchNorm, *ACTIVATIONS, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool, Upsample,
-    Add, Concat, PadChannels, Dropout, Flatten)
+    ConvTranspose, Add, Concat, PadChannels, Dropout, Flatten)
 OP_TYPES: dict[str, type[Op]] = {own.kind: own for own in _TYPES}
 """Operation classes by the name they have in saved graphs."""

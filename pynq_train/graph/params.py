@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from pynq_train.errors import BadInput
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import BatchNorm, Conv, Dense
+from pynq_train.graph.ops import BatchNorm, Conv, ConvTranspose, Dense
 
 FloatArray = npt.NDArray[np.float32]
 _LARGEST = np.finfo(np.float32).max
@@ -19,6 +19,8 @@ _LARGEST = np.finfo(np.float32).max
 @dataclass(frozen=True)
 class LayerParams:
     """Float32 parameters of one layer: ``weight`` of the layer's ``weight_shape``, ``bias`` (m,).
+
+    m counts output channels, n input channels.
 
     ``bias`` is None for a layer without bias. A batch normalisation has gamma as ``weight`` and
     beta as ``bias``, and its running ``mean`` and ``variance``, all (channels,); other layers
@@ -40,11 +42,12 @@ class ParamSpec:
     fan_in: int
     bias: bool
     norm: bool = False
+    outputs: int = 0
 
     @property
     def channels(self) -> int:
-        """Length of bias, mean and variance."""
-        return self.weight_shape[0]
+        """Length of bias, mean and variance: ``outputs``, or the first axis of the weights."""
+        return self.outputs or self.weight_shape[0]
 
     @property
     def learned(self) -> int:
@@ -68,6 +71,12 @@ def graph_param_specs(graph: Graph) -> tuple[ParamSpec, ...]:
         if isinstance(op, (Conv, Dense)):
             weight = op.weight_shape(shapes[0])
             specs.append(ParamSpec(op.name, weight, math.prod(weight[1:]), op.bias))
+        elif isinstance(op, ConvTranspose):
+            weight = op.weight_shape(shapes[0])
+            # On an average pixel of the output: a window has one input for each stride.
+            terms = weight[0] // op.groups * op.kernel_sides.area // op.stride_sides.area
+            specs.append(ParamSpec(op.name, weight, max(terms, 1), op.bias,
+                                   outputs=op.out_channels))
         elif isinstance(op, BatchNorm):
             specs.append(ParamSpec(op.name, (shapes[0][0],), 1, True, norm=True))
     return tuple(specs)

@@ -75,7 +75,7 @@ class Windowed:
     def __post_init__(self) -> None:
         """Let every window of a kind have one form."""
         for name in ("kernel", "stride", "padding"):
-            object.__setattr__(self, name, _shortest(_plain(getattr(self, name))))
+            object.__setattr__(self, name, shortest(getattr(self, name)))
 
     @property
     def kernel_sides(self) -> Pair:
@@ -125,7 +125,7 @@ class Windowed:
         """
         for name in ("kernel", "stride"):
             value = getattr(self, name)
-            for axis, one in _axes(f"{who}: {name}", value):
+            for axis, one in both_axes(f"{who}: {name}", value):
                 require_int(axis, one, 1)
         if isinstance(self.padding, str):
             if self.padding != "same":
@@ -136,8 +136,8 @@ class Windowed:
         if not isinstance(self.padding, (tuple, list)):
             require_int(f"{who}: padding", self.padding, 0, min(map(min, most_of)))
             return
-        for (axis, ends), most in zip(_axes(f"{who}: padding", self.padding), most_of):
-            for (where, one), high in zip(_axes(axis, ends, ("before", "behind")), most):
+        for (axis, ends), most in zip(both_axes(f"{who}: padding", self.padding), most_of):
+            for (where, one), high in zip(both_axes(axis, ends, ("before", "behind")), most):
                 require_int(where, one, 0, high if isinstance(ends, (tuple, list)) else min(most))
 
 
@@ -164,7 +164,7 @@ def window_of(size: int, kernel: int, stride: int, ends: Ends | Literal["same"])
     return Window(out, before, max((out - 1) * stride + kernel - size - before, 0))
 
 
-def _axes(what: str, value: Any, names: tuple[str, str] = ("rows", "columns")
+def both_axes(what: str, value: Any, names: tuple[str, str] = ("rows", "columns")
           ) -> list[tuple[str, Any]]:
     """Return both numbers of a pair with what they are called, or one number twice.
 
@@ -182,6 +182,11 @@ def _axes(what: str, value: Any, names: tuple[str, str] = ("rows", "columns")
 def _plain(value: Any) -> Any:
     """Return lists as tuples, and NumPy's scalars as Python's numbers."""
     return tuple(map(_plain, value)) if isinstance(value, (tuple, list)) else plain(value)
+
+
+def shortest(value: Any) -> Any:
+    """Return numbers in their one form: Python's, and one for a pair of equal ones."""
+    return _shortest(_plain(value))
 
 
 def _shortest(value: Any) -> Any:

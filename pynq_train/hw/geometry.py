@@ -68,7 +68,7 @@ CONVOLUTION_FIELDS = (
     Field("g_relu", 1, "forward: ReLU"),
     Field("g_pool", 1, "forward: 2x2 maximum"),
     Field("g_flags", 1, "forward: flags are written"),
-    Field("g_bias", 1, "forward: bias is added; weight gradient: bias gradient is written"),
+    Field("g_bias", 1, "a bias is added; weight gradient: the bias gradient is written"),
     Field("g_phase", 4, "backward: row phase, (row + pad) modulo stride"),
     Field("g_mode", 2, "LoadMode of the gradient operand"),
     Field("g_tile", 6, "output channels of a tile of the weight layout (tm)"),

@@ -23,6 +23,7 @@ from pynq_train.graph.ops import (
     AvgPool,
     BatchNorm,
     Conv,
+    ConvTranspose,
     Dense,
     Flatten,
     GlobalAvgPool,
@@ -38,7 +39,9 @@ from pynq_train.hw.words import CHANNELS_PER_WORD
 _TAILS = (Activate, MaxPool2x2)
 _CONVOLUTIONS = (Conv, AvgPool, PadChannels)
 """Heads of layers that run as convolutions."""
-_FREE = (*_CONVOLUTIONS, Upsample, Dense, BatchNorm, Add, Concat)
+_ENLARGING = (ConvTranspose, Upsample)
+_MAPS_AND_VECTORS = (*_CONVOLUTIONS, *_ENLARGING, Dense, GlobalAvgPool)
+_FREE = (*_CONVOLUTIONS, *_ENLARGING, Dense, BatchNorm, Add, Concat)
 """Heads of layers whose output may have any exponent."""
 
 
@@ -235,7 +238,7 @@ def _checked(graph: Graph) -> Graph:
 def _vector(ops: _Ops, name: str) -> bool:
     """Return whether a value stands in memory as a dense map: features by mini-batch."""
     op = ops[name]
-    while op is not None and not isinstance(op, (*_CONVOLUTIONS, Upsample, Dense, GlobalAvgPool)):
+    while op is not None and not isinstance(op, _MAPS_AND_VECTORS):
         op = ops[op.inputs[0]]
     return isinstance(op, (Dense, GlobalAvgPool))
 

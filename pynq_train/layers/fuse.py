@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pynq_train.errors import BadInput, UnsupportedModel
-from pynq_train.fixed import drop_threshold
 from pynq_train.graph.activation import Activation
 from pynq_train.graph.flat import map_shape
 from pynq_train.graph.graph import Graph
@@ -18,6 +17,7 @@ from pynq_train.graph.ops import (
     BatchNorm,
     Concat,
     Conv,
+    ConvTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -29,155 +29,22 @@ from pynq_train.graph.ops import (
     Shape,
     Upsample,
 )
-from pynq_train.graph.windows import ONE, Pair
+from pynq_train.graph.windows import Pair
 from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.layers import kinds
 from pynq_train.layers.branch_order import execution_order
 from pynq_train.layers.concat import Copy, place_concats
-from pynq_train.layers.kinds import Kind
+from pynq_train.layers.fused_layer import Drop, FusedLayer, Norm, in_series
 from pynq_train.layers.supported import check_supported
+
+__all__ = ["Drop", "Edge", "FusedLayer", "Norm", "edges", "fuse", "in_series"]
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
              f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, Add, "
-             "Dropout, GlobalAvgPool, Upsample, then optionally an activation; MaxPool; Concat; "
-             "PadChannels")
+             "Dropout, GlobalAvgPool, ConvTranspose, Upsample, then optionally an activation; "
+             "MaxPool; Concat; PadChannels")
 _POOLS = (MaxPool, MaxPool2x2)
 _ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
-
-
-@dataclass(frozen=True)
-class Norm:
-    """Constants of a batch normalisation, as :class:`~pynq_train.graph.ops.BatchNorm` has them."""
-
-    momentum: float
-    eps: float
-    frozen: bool
-
-
-@dataclass(frozen=True)
-class Drop:
-    """A dropout: its rate, and its place in the graph, which names its random bits."""
-
-    rate: float
-    place: int
-
-    @property
-    def least(self) -> int:
-        """Smallest value of 16 random bits with which an element is kept."""
-        return drop_threshold(self.rate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FusedLayer:
-    """One layer of the engine with what follows it on its way to memory.
-
-    ``conv`` and ``dense`` run on the array, with activation and pooling on the store path. ``norm``
-    (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
-    maps, or a copy of one) and ``drop`` (dropout: in training only) run on the vector unit, with an
-    activation behind them; so do ``mean`` (global average) and ``pool`` (maxima of windows),
-    without one: the activation behind a mean is that of a copy. ``concat`` runs nowhere: its
-    sources write where it stands.
-
-    Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
-    feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
-    stride are 1 and padding 0 there. ``out_shape_before_pool`` is the convolution's own output;
-    zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). Activations
-    and max pooling commute, so their order is not kept. ``sources``: positions of the layers that
-    it reads, -1 for the images. ``average``: average pooling, a convolution of one channel per
-    group whose weights, 1 / (kernel rows * columns), never learn; so is ``upsample``, transposed,
-    whose weights are one: kernel and stride are its factor. ``first``: channels of zeros in front
-    of those of the input, whose weights are one and never learn (``average`` holds too); None for
-    other layers.
-    """
-
-    kind: Kind
-    name: str
-    in_shape: Shape
-    out_shape_before_pool: Shape
-    out_shape: Shape
-    kernel: Pair = ONE
-    stride: Pair = ONE
-    pad_top: int = 0
-    pad_left: int = 0
-    activation: Activation = Activation.NONE
-    pool: bool = False
-    bias: bool = False
-    groups: int = 1
-    average: bool = False
-    sources: tuple[int, ...] = (FROM_INPUT,)
-    norm: Norm | None = None
-    first: int | None = None
-    drop: Drop | None = None
-
-    @property
-    def on_array(self) -> bool:
-        """Whether the layer is a convolution or fully connected."""
-        return self.kind.on_array
-
-    @property
-    def out_channels(self) -> int:
-        """Output channels (units of a dense layer)."""
-        return self.out_shape[0]
-
-    @property
-    def in_features(self) -> int:
-        """Number of input values per image."""
-        return self.in_shape[0] * self.in_shape[1] * self.in_shape[2]
-
-    @property
-    def fan_in(self) -> int:
-        """Products per output value; 1 for a normalisation, 0 for a layer without weights."""
-        if not self.on_array:
-            return int(self.kind.normalises)
-        if self.kind.transposed:
-            return 1  # windows do not overlap
-        if self.kind.fully_connected:
-            return self.in_features
-        return self.in_shape[0] // self.groups * self.kernel.area
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """``(m, n, kr, kc)`` of a convolution, ``(m, n)`` of a dense layer, else ``(m,)``."""
-        if not self.on_array:
-            return (self.out_channels,)
-        if self.kind.fully_connected:
-            return (self.out_channels, self.in_features)
-        return (self.out_channels, self.in_shape[0] // self.groups, *self.kernel)
-
-    @property
-    def has_parameters(self) -> bool:
-        """Whether the layer has anything that can be trained."""
-        return (self.on_array and not self.average) or self.kind.normalises
-
-    @property
-    def pad_bottom(self) -> int:
-        """Zero rows that the last window reads below the image."""
-        return self._pad_after(1, self.pad_top)
-
-    @property
-    def pad_right(self) -> int:
-        """Zero columns that the last window reads right of the image."""
-        return self._pad_after(2, self.pad_left)
-
-    @property
-    def macs_per_image(self) -> int:
-        """Multiply-adds of one pass over one image on the array."""
-        _, rows, cols = self.out_shape_before_pool
-        return self.out_channels * rows * cols * self.fan_in if self.on_array else 0
-
-    def _pad_after(self, axis: int, before: int) -> int:
-        """Return the zeros that the last window reads behind an axis with ``before`` zeros in
-        front."""
-        if not self.kind.convolves or self.kind.transposed:
-            return 0
-        kernel, stride = self.kernel[axis - 1], self.stride[axis - 1]
-        reach = (self.out_shape_before_pool[axis] - 1) * stride + kernel
-        return max(reach - before - self.in_shape[axis], 0)
-
-
-def in_series(layers: Iterable[FusedLayer]) -> tuple[FusedLayer, ...]:
-    """Let each layer read the one before it, the first one the images."""
-    return tuple(replace(layer, sources=(at - 1,)) for at, layer in enumerate(layers))
 
 
 def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
@@ -185,8 +52,9 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
 
     Supported are ``Conv``, ``AvgPool`` and ``[Flatten] Dense``, each followed by at most one
     activation and one MaxPool2x2 in either order; BatchNorm, then at most one Add that nobody else
-    reads past, and an activation; Add, Dropout, GlobalAvgPool and Upsample, then an activation;
-    other MaxPools (an activation behind one is taken in front of it, where nothing else may read).
+    reads past, and an activation; Add, Dropout, GlobalAvgPool, ConvTranspose and Upsample, then an
+    activation; other MaxPools (an activation behind one is taken in front of it, where nothing else
+    may read).
     A Dropout of rate 0 is left out. The last layer yields the logits: Dense, or a Conv whose output
     is 1x1, with nothing behind it.
 
@@ -380,9 +248,12 @@ class _Fusing:
         return isinstance(self._graph.ops[layer.first], _POOLS)
 
     def _flagless(self, layer: _Open | None) -> bool:
-        """Return whether a layer, a mean or upsampling, writes no flags: activations are layers."""
+        """Return whether a layer, a mean or enlargement, writes no flags.
+
+        Activations behind it are layers of their own.
+        """
         return layer is not None and isinstance(self._graph.ops[layer.first],
-                                                (GlobalAvgPool, Upsample))
+                                                (GlobalAvgPool, ConvTranspose, Upsample))
 
     def _pool(self, layer: _Open, at: int, op: Op) -> bool:
         """Put a pooling behind a convolution on its way to memory; return whether that was done.
@@ -444,7 +315,7 @@ class _Fusing:
             behind = known is not None and self._windowed(known)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
                           _ACTIVATION_FIRST if behind else SUPPORTED)
-        if flattened and isinstance(op, (Conv, AvgPool, PadChannels)):
+        if flattened and isinstance(op, (Conv, ConvTranspose, AvgPool, PadChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, (Dense, Dropout)):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
@@ -501,6 +372,13 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
             layer, kernel=op.kernel_sides, stride=op.stride_sides, pad_top=rows.pad_before,
             pad_left=cols.pad_before, average=isinstance(op, AvgPool),
             groups=op.groups if isinstance(op, Conv) else shape[0])
+    if isinstance(op, ConvTranspose):
+        out = op.out_shape(shape)
+        rows, cols = op.windows(shape)
+        return FusedLayer(
+            kind=kinds.TRANSPOSE, name=op.name, in_shape=shape, out_shape_before_pool=out,
+            out_shape=out, kernel=op.kernel_sides, stride=op.stride_sides, pad_top=rows.pad_before,
+            pad_left=cols.pad_before, bias=op.bias, groups=op.groups)
     if isinstance(op, Upsample):
         out = op.out_shape(shape)
         return FusedLayer(

@@ -27,7 +27,7 @@ def param_specs(network: Graph | Sequence[FusedLayer]) -> tuple[ParamSpec, ...]:
     if isinstance(network, Graph):
         return graph_param_specs(network)
     return tuple(ParamSpec(layer.name, layer.weight_shape, layer.fan_in, layer.bias,
-                           layer.norm is not None)
+                           layer.norm is not None, layer.out_channels)
                  for layer in network if layer.has_parameters)
 
 

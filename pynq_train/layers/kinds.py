@@ -80,6 +80,7 @@ CONV = Kind("conv", Opcode.CONV, nodes.BACKWARD, free_exponent=True)
 DENSE = Kind("dense", Opcode.CONV, nodes.BACKWARD, fully_connected=True, to_vector=True,
              free_exponent=True)
 UPSAMPLE = Kind("upsample", Opcode.CONV, nodes.BACKWARD, free_exponent=True, transposed=True)
+TRANSPOSE = Kind("transpose", Opcode.CONV, nodes.BACKWARD, free_exponent=True, transposed=True)
 NORM = Kind("norm", Opcode.VECTOR, nodes.NORM, normalises=True, wordwise=True, free_exponent=True,
             reads_masked=True)
 ADD = Kind("add", Opcode.VECTOR, None, wordwise=True, free_exponent=True, reads_masked=True)
@@ -88,5 +89,5 @@ POOL = Kind("pool", Opcode.POOL, nodes.UNPOOL)
 DROP = Kind("drop", Opcode.VECTOR, nodes.DROP, wordwise=True, own_mask=True)
 CONCAT = Kind("concat", None, nodes.VIEW, wordwise=True, free_exponent=True)
 
-KINDS = (CONV, DENSE, UPSAMPLE, NORM, ADD, MEAN, POOL, DROP, CONCAT)
+KINDS = (CONV, DENSE, UPSAMPLE, TRANSPOSE, NORM, ADD, MEAN, POOL, DROP, CONCAT)
 """All kinds."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import AvgPool, Conv, MaxPool, Op, Upsample
+from pynq_train.graph.ops import AvgPool, Conv, ConvTranspose, MaxPool, Op, Upsample
 from pynq_train.graph.params import LayerParams
 from pynq_train.hw.limits import (
     MAX_KERNEL,
@@ -30,8 +30,12 @@ MASTER_RANGE = 8
 """Weights, biases, gamma and beta are kept as masters Q3.28: up to this, of either sign."""
 
 _ARRAY = range(1, MAX_KERNEL + 1), range(1, MAX_STRIDE + 1)
+_TILE = 16
+"""Channels of a tile of the array, at least."""
+_GROUP_SIZES = tuple(size for size in range(1, _TILE + 1) if _TILE % size == 0)
+"""Channels of the groups of a transposed convolution."""
 _WINDOWS: dict[type[Op], tuple[range, range]] = {
-    Conv: _ARRAY, AvgPool: _ARRAY,
+    Conv: _ARRAY, ConvTranspose: _ARRAY, AvgPool: _ARRAY,
     MaxPool: (range(1, MAX_POOL_KERNEL + 1), range(1, MAX_POOL_STRIDE + 1)),
 }
 """Kernels and strides that the engine takes, by operation."""
@@ -46,12 +50,14 @@ def check_supported(graph: Graph) -> None:
         UnsupportedModel: it does not; all such operations are named, and what could replace them.
     """
     refused: dict[type[Op], list[str]] = {}
-    for op in graph.ops:
+    for op, shapes in zip(graph.ops, graph.in_shapes):
+        if isinstance(op, ConvTranspose):
+            check_transposed_groups(op, shapes[0][0])
         if isinstance(op, Upsample) and op.factor > MAX_STRIDE:
             raise UnsupportedModel(
                 f"operation {op.name!r} (upsample)", expected=f"a factor of 2 to {MAX_STRIDE}",
                 found=op.factor, fix="use several behind each other: their factors multiply")
-        if isinstance(op, (Conv, AvgPool, MaxPool)):
+        if isinstance(op, (Conv, ConvTranspose, AvgPool, MaxPool)):
             kernels, strides = _WINDOWS[type(op)]
             if not (set(op.kernel_sides) <= set(kernels) and set(op.stride_sides) <= set(strides)):
                 refused.setdefault(type(op), []).append(op.name)
@@ -64,14 +70,33 @@ def check_supported(graph: Graph) -> None:
                 for kind, names in refused.items()))
 
 
+def check_transposed_groups(op: ConvTranspose, channels: int) -> None:
+    """Check that the engine runs the groups of a transposed convolution of ``channels`` inputs.
+
+    One descriptor runs over tiles of 16 channels, inputs and outputs of the same numbers: a group
+    fills whole tiles together with others, or there is one.
+
+    Raises:
+        UnsupportedModel: it does not.
+    """
+    size = channels // op.groups
+    if op.groups > 1 and (op.out_channels != channels or _TILE % size):
+        raise UnsupportedModel(
+            f"operation {op.name!r} (convtranspose)",
+            expected=f"one group, or groups of {_choices(_GROUP_SIZES)} channels with as many "
+            "inputs as outputs",
+            found=f"{op.groups} groups of {size} inputs and {op.out_channels // op.groups} outputs",
+            fix="use one group, or one group for each channel")
+
+
 def _instead(kind: type[Op]) -> str:
     kernels, strides = map(_choices, _WINDOWS[kind])
     return f"a kernel of {kernels} and a stride of {strides}"
 
 
-def _choices(values: range) -> str:
+def _choices(values: Sequence[int]) -> str:
     """``2 or 3``, ``1, 2 or 3``, or the ends of a longer range: ``1 to 11``."""
-    if len(values) > 3:
+    if isinstance(values, range) and len(values) > 3:
         return f"{values[0]} to {values[-1]}"
     *others, last = map(str, values)
     return f"{', '.join(others)} or {last}"

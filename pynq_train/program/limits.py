@@ -15,6 +15,7 @@ from pynq_train.arrays import Array
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import LoadMode, Opcode, Pass, PixelMode
 from pynq_train.hw.config import HwConfig
+from pynq_train.hw.geometry import Work
 from pynq_train.hw.limits import (
     FLAG_TILE_COLUMNS,
     MAX_COORDINATE,
@@ -168,7 +169,9 @@ class Limits:
         agree["s.sum" if self._gradient else "y.bias"] = "g.g_bias"
         for name, meaning in agree.items():
             self._require(f[name] == f[meaning], name, f"{meaning} ({f[meaning]})", f[name])
-        post = (*activations.GEOMETRY, "y.pool", "y.flags", "y.bias")
+        post = [*activations.GEOMETRY, "y.pool", "y.flags"]
+        if f["gc.work"] != Work.FORWARD:  # a transposed layer's output may have a bias
+            post.append("y.bias")
         self._require(forward or not any(f[name] for name in post),
                       "post-processing of a gradient", "none", "some")
         self._require(f["s.sum"] == 0 or self._gradient, "s.sum",

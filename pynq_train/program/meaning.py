@@ -118,7 +118,8 @@ class Meaning:
     def biases(self) -> Spans:
         """Return the bytes of the bias masters, or of the sums of the bias gradient."""
         g = self.g
-        return Spans.one(g["b"], round_up(g["m"], g["tile"]) * WORD_BYTES)
+        channels = g["n"] if self.kind == Pass.BACKWARD else g["m"]
+        return Spans.one(g["b"], round_up(channels, g["tile"]) * WORD_BYTES)
 
     def expected(self) -> dict[str, tuple[Spans, bool]]:
         """Return, by access: the bytes that it may touch, and whether it must touch all of them.
@@ -143,6 +144,8 @@ class Meaning:
         if self.kind == Pass.BACKWARD:
             result["S operand"] = (self.weights(), False)
             result["stored tensor"] = (self.x(phase=True), True)
+            if g["bias"]:
+                result["biases"] = (self.biases(), True)
             return result
         result["streamed operand"] = (self.x(), False)
         if g["bias"]:

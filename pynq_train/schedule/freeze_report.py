@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 from pynq_train.errors import DoesNotFit
+from pynq_train.layers.fused_layer import FusedLayer
 from pynq_train.schedule.plan import Plan, make_plan
 from pynq_train.schedule.predict import predict
 from pynq_train.schedule.specs.trainable import all_from, describe_trainable
@@ -68,10 +70,11 @@ def freeze_report(plan: Plan, cycles: int | None = None) -> FreezeReport:
         plan: the plan.
         cycles: predicted cycles of its training step, if they are known already.
     """
-    learned = sum((spec.m * layer.fan_in if one.weights else 0) + (spec.m if one.bias else 0)
-                  for spec, layer, one in zip(plan.specs, plan.layers, plan.trainable))
-    total = sum(spec.m * layer.fan_in + (spec.m if layer.bias else 0)
-                for spec, layer in zip(plan.specs, plan.layers) if not layer.average)
+    learned = sum((_weights(layer) if one.weights else 0)
+                  + (layer.out_channels if one.bias else 0)
+                  for layer, one in zip(plan.layers, plan.trainable))
+    total = sum(_weights(layer) + (layer.out_channels if layer.bias else 0)
+                for layer in plan.layers if not layer.average)
     cycles = predict(plan, plan.train).cycles if cycles is None else cycles
     all_cycles: int | None = None
     all_nbytes: int | None = None
@@ -85,3 +88,8 @@ def freeze_report(plan: Plan, cycles: int | None = None) -> FreezeReport:
         pass
     return FreezeReport(describe_trainable(plan.layers, plan.trainable), learned, total, cycles,
                    plan.memory.nbytes, all_cycles, all_nbytes)
+
+
+def _weights(layer: FusedLayer) -> int:
+    """Return the number of weights, or of gammas, of a layer."""
+    return prod(layer.weight_shape) if layer.has_parameters else 0

@@ -10,6 +10,7 @@ from pynq_train.graph import (
     BatchNorm,
     Concat,
     Conv,
+    ConvTranspose,
     Dense,
     Dropout,
     Flatten,
@@ -59,6 +60,11 @@ _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
         Conv(4, 3, padding=1, name="a"), AvgPool(2, 2, "same"), Conv(4, 3, 1, 1, groups=4), Relu(),
         Upsample(2, "u"), Relu(), AvgPool(2, 1), Conv(3, 2, 2, name="p"), Upsample(3),
         MaxPool(3, 2), Dense(3)]),
+    "transposed": ((2, 4, 5), [
+        Conv(6, 3, padding=1), Relu(), ConvTranspose(5, 3, 2, 1, 1, name="up"), Relu(),
+        ConvTranspose(4, (2, 4), (1, 3), ((1, 0), (0, 2)), (0, 1), bias=False), BatchNorm(),
+        AvgPool((1, 3), (1, 3)), ConvTranspose(4, 2, 3, "same", groups=2), Relu6(),
+        MaxPool2x2(), ConvTranspose(4, 3, 2, "same", groups=4), AvgPool(2, 2), Dense(3)]),
     "rectangles": ((2, 9, 7), [
         Conv(4, (4, 3), (2, 1), ((1, 2), (2, 0))), Relu(), Conv(6, (1, 3), (1, 2), "same"),
         BatchNorm(), Relu(), Conv(6, (3, 1), (1, 3), ((0, 2), 0), groups=6),
@@ -79,7 +85,7 @@ def random_params(graph: Graph, rng: np.random.Generator) -> dict[str, LayerPara
     """Parameters in which every bias, gamma and statistic differs from its start."""
     params = {}
     for name, p in init_params(graph, 5).items():
-        m = len(p.weight)
+        m = len(p.weight if p.bias is None else p.bias)
         norm = p.mean is not None
         weight = rng.uniform(0.5, 1.5, m) * rng.choice([-1, 1], m) if norm else p.weight * 2
         params[name] = LayerParams(

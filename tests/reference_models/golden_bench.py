@@ -97,6 +97,9 @@ class Bench:
         self.at_w, self.at_wv = self.place(2 * weights), self.place(8 * weights)
         self.at_w16 = self.place(2 * weights)
         self.at_b, self.at_db = (self.place(8 * 16 * ceil(c.m, 16)) for _ in range(2))
+        # Biases of a transposed layer, whose outputs are the channels of x.
+        self.back = rng.integers(-2**31, 2**31, c.n) >> int(rng.integers(0, 16))
+        self.at_back = self.place(8 * 16 * ceil(c.n, 16))
         self.memory = rng.integers(0, 256, self.end, dtype=np.uint8)
 
     def codes(self, shape: tuple[int, ...]) -> Array:
@@ -181,6 +184,9 @@ class Bench:
         masters[: c.m, 0] = self.b
         masters[:, 1] = 12345
         self.memory[self.at_b : self.at_b + masters.nbytes] = masters.reshape(-1).view(np.uint8)
+        padded = self.memory[self.at_back :][: 8 * 16 * ceil(c.n, 16)].view(np.int32)
+        padded[...] = 0
+        padded[: 2 * c.n : 2] = self.back
         gradient, mask, index = self.dy, None, None
         if c.relu or c.pool:
             mask = rng.integers(0, 2, self.dy.shape)
@@ -262,15 +268,20 @@ class Bench:
 
     def _backward(self, total: Array, mode: LoadMode) -> None:
         c = self.case
-        params = {"shift": self._shift(total)}
+        # As of a transposed layer, whose output a backward pass computes: with a bias, or without.
+        biased = int(self.rng.integers(0, 2))
+        params = {"shift": self._shift(total), "bias_shift": int(self.rng.integers(-20, 15))}
+        bias = self.back if biased else np.zeros(c.n, np.int64)
         for phase in range(c.stride[0]):
             rows = [r for r in range(c.rows) if (r + c.top) % c.stride[0] == phase]
             part = total[:, :, rows]
-            values, measure, saturations = naive.post(part, np.zeros(c.n), 0, params["shift"])
+            values, measure, saturations = naive.post(part, bias, params["bias_shift"],
+                                                      params["shift"])
             dx = np.zeros(total.shape, np.int64)
             dx[:, :, rows] = values
             expected = self.memory.copy()
             self.put_map(expected, self.at_x, self.x_strides, dx, rows)
-            fields = self.fields(Pass.BACKWARD, g_phase=phase, g_mode=int(mode))
+            fields = self.fields(Pass.BACKWARD, g_phase=phase, g_mode=int(mode), g_bias=biased,
+                                 g_b=self.at_back)
             self.run(fields, params, expected, (measure, saturations))
         self.put_map(self.memory, self.at_x, self.x_strides, self.x)

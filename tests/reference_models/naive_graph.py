@@ -41,6 +41,8 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -
     x = args[0]
     if isinstance(op, o.Conv):
         return _conv(op, p, x)
+    if isinstance(op, o.ConvTranspose):
+        return _conv_transpose(op, p, x)
     if isinstance(op, o.Dense):
         assert p is not None
         out = x.reshape(len(x), -1) @ np.float64(p.weight).T
@@ -95,6 +97,27 @@ def _conv(op: o.Conv, p: LayerParams | None, x: Array) -> Array:
                        weight[g * m : (g + 1) * m]) for g in range(op.groups)]
     out = np.concatenate(parts, 1)
     return out if p.bias is None else out + np.float64(p.bias)[:, None, None]
+
+
+def _conv_transpose(op: o.ConvTranspose, p: LayerParams | None, x: Array) -> Array:
+    """Each pixel adds its kernel, then borders are cut off, or added as zeros."""
+    assert p is not None
+    weight, (k, kc), (s, sc) = np.float64(p.weight), op.kernel_sides, op.stride_sides
+    images, n, rows, cols = x.shape
+    out, high, wide = op.out_shape(x.shape[1:])
+    m = out // op.groups
+    whole = np.zeros((images, out, rows * s + k + high, cols * sc + kc + wide))
+    for i, c, r, q in np.ndindex(*x.shape):
+        group = c // (n // op.groups)
+        whole[i, group * m : group * m + m, r * s : r * s + k, q * sc : q * sc + kc] += (
+            x[i, c, r, q] * weight[c])
+    if op.padding == "same":
+        top, left = max(k - s, 0) // 2, max(kc - sc, 0) // 2
+    else:
+        pads = op.padding if isinstance(op.padding, tuple) else (op.padding,) * 2
+        top, left = (one[0] if isinstance(one, tuple) else one for one in pads)
+    cut = whole[:, :, top : top + high, left : left + wide]
+    return cut if p.bias is None else cut + np.float64(p.bias)[:, None, None]
 
 
 def _mask(rate: float, shape: tuple[int, ...], place: tuple[int, int, int]) -> Array:

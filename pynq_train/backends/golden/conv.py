@@ -188,6 +188,16 @@ def _chunks(images: int, rows: int, cols: int, terms: int, workers: Workers,
     return split(images, rows, row_bytes, target, even)
 
 
+def _bias(memory: ArenaViews, g: Geometry, params: Fields, outputs: int
+          ) -> tuple[Array | None, int]:
+    """Return the aligned biases of a pass, None if it adds none, and their largest magnitude."""
+    if not g.bias:
+        return None, 0
+    masters = g.biases(memory, np.int32, 2)[:outputs, 0]
+    bias = align(masters.astype(np.int64), params["bias_shift"])
+    return bias, int(np.abs(bias).max())
+
+
 def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> PassRecord:
     """Run the forward pass: y = post(conv(x, w) + bias), with activation, pooling and flags.
 
@@ -213,11 +223,7 @@ def forward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -
     # [m tile, n block, kr, kc, m, n] to [kr, kc, n block, n] x [m tile, m], the order in which a
     # window has its terms.
     weights = packed.transpose(2, 3, 1, 5, 0, 4).reshape(-1, g.m_tiles * g.m_tile)[:, :outputs]
-    bias, offset = None, 0
-    if g.bias:
-        masters = g.biases(memory, np.int32, 2)[:outputs, 0]
-        bias = align(masters.astype(np.int64), params["bias_shift"])
-        offset = int(np.abs(bias).max())
+    bias, offset = _bias(memory, g, params, outputs)
     shift = params["shift"]
     activation = g.activation.at(params)
     product = WindowProduct(weights, 2.0**-shift, offset)
@@ -320,6 +326,8 @@ class _Axis:
 def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) -> PassRecord:
     """Run the backward pass: gradient of the input, rows with (row + pad_top) % stride == phase.
 
+    That is also the forward pass of a transposed convolution, which may have a bias.
+
     Args:
         memory: the arena.
         g: the pass; its row phase is ``g.phase``.
@@ -339,17 +347,18 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
     packed = g.weights(memory)[:, : g.n_blocks]
     full = packed.transpose(2, 3, 0, 4, 1, 5).reshape(*k, -1, outputs)[:, :, :channels]
     shift = params["shift"]
+    bias, offset = _bias(memory, g, params, outputs)
     phases: list[tuple[_Axis, WindowProduct | None]] = []
     for phase in range(s[1]):
         axis = _Axis.of(phase, s[1], g.pad_left, g.in_cols, k[1])
         # Kernel rows and columns of the phase, turned round: a later tap reads an earlier output
         # pixel, and windows are gathered with rising coordinates.
         weights = full[g.phase :: s[0], phase :: s[1]][::-1, ::-1].reshape(-1, outputs)
-        product = WindowProduct(weights, 2.0**-shift, 0) if weights.size else None
+        product = WindowProduct(weights, 2.0**-shift, offset) if weights.size else None
         if axis.count:
             phases.append((axis, product))
     wraps = any(product is not None and product.wraps for _, product in phases)
-    requantise = Requantiser(shift, None, wraps)
+    requantise = Requantiser(shift, bias, wraps)
     # One loaded map serves all column phases: from the first column that any of them reads to the
     # last.
     left = min(a.grid - max(a.taps - 1, 0) for a, _ in phases)
@@ -370,7 +379,9 @@ def backward(memory: ArenaViews, g: Geometry, params: Fields, workers: Workers) 
             # A phase without taps, where the kernel is smaller than the stride: no output reads
             # these columns, so their gradient is zero.
             if product is None:
-                result[...] = 0
+                sums = workers.scratch.get("sums", (result.size // outputs, outputs), np.float64)
+                sums[...] = 0
+                requantise(sums, result.reshape(sums.shape))
             else:
                 pixels, terms = chunk.images * chunk.rows * axis.count, lines.taps * axis.taps
                 windows = workers.scratch.get("windows", (pixels, terms * channels), np.float64)

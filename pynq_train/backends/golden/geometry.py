@@ -181,7 +181,8 @@ class Geometry:
 
         ``dtype``, ``per_word``: type of the numbers, and how many of them are in a word.
         """
-        shape = (self.m_tiles * self.m_tile, per_word)
+        channels = self.n if self.kind is Pass.BACKWARD else self.m
+        shape = (ceil_div(channels, self.m_tile) * self.m_tile, per_word)
         return memory.view("the biases", self.b, shape, dtype)
 
 

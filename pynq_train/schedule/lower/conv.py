@@ -280,14 +280,20 @@ def _forward(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
         lim_cols, lim_rows = lim_cols // 2 * 2, lim_rows // 2 * 2
     _store(fields, geo, store, start=(0, 0), lim=(lim_cols, lim_rows, y.images, y.blocks),
            step=ONE)
-    fields.update({"y.bias": int(spec.bias), "y.pool": int(spec.pool),
-                   **activation_fields(spec.activation, "y.")})
-    if spec.bias:
-        fields["y.bias_off"] = at.bias
-        put(fields, "y.dbias", jumps(store, (spec.m_tile * WORD_BYTES, 0, 0, 0, 0)))
+    fields.update({"y.pool": int(spec.pool), **activation_fields(spec.activation, "y.")})
+    _bias(fields, geo, at, store)
     _map_store(fields, geo, "yw", at.y, (0, 0), (geo.stored_cols, geo.stored_rows), _Target(
         (y.cols, y.rows, y.images, y.blocks), (y.row_stride, y.image_stride, y.block_stride),
         geo.merged_rows))
+
+
+def _bias(fields: Fields, geo: TiledPass, at: LayerAddresses, store: Sequence[int]) -> None:
+    """Write where the biases stand, if the pass adds some: a tile of them for each of outputs."""
+    spec = geo.shape.spec
+    # The backward pass of its windows computes the output of a transposed layer.
+    if spec.bias and spec.kind.transposed == (geo.shape.kind is Pass.BACKWARD):
+        fields.update({"y.bias": 1, "y.bias_off": at.bias})
+        put(fields, "y.dbias", jumps(store, (spec.m_tile * WORD_BYTES, 0, 0, 0, 0)))
 
 
 def _store(fields: Fields, geo: TiledPass, store: Sequence[int], *, start: tuple[int, int],
@@ -424,6 +430,7 @@ def _backward_store(fields: Fields, geo: TiledPass, at: LayerAddresses) -> None:
     row = s.rows * shape.row0 + shape.phase - spec.pad_top
     _store(fields, geo, store, start=(col, row), lim=(x.cols, x.rows, x.images, x.blocks),
            step=s)
+    _bias(fields, geo, at, store)
     if x.flat:
         put(fields, "y.ypos", jumps((tile.cols, 1, 1, 1), (geo.blocks, 0, 0, 0)), 16)
         fields["y.yblk"] = 1

@@ -13,6 +13,7 @@ from pynq_train.graph.activation import Activation
 from pynq_train.graph.windows import ONE
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES, ceil_div, master_bytes
+from pynq_train.layers import kinds
 from pynq_train.program.program import Fields
 from pynq_train.schedule.passes.geometry import PassShape
 from pynq_train.schedule.specs.layout import MapLayout
@@ -84,6 +85,9 @@ def scratch_layer(spec: LayerSpec) -> LayerSpec:
 
     Its input is one row of one channel block, which stands for every row of every image.
     """
+    if spec.kind.transposed:
+        spec = replace(spec, m=spec.n, out_rows=spec.y.rows, out_cols=spec.y.cols, groups=None,
+                       kind=kinds.CONV)
     zeros = MapLayout(spec.x.images, 1, spec.out_rows, spec.out_cols, 0,
                       spec.out_cols * WORD_BYTES, 0, WORD_BYTES)
     groups = None if spec.groups is None or spec.groups.tiled else spec.groups
@@ -116,6 +120,8 @@ def convolution(spec: LayerSpec, shape: PassShape, at: ConvTensors, *, images: i
         mode = LoadMode.UNPOOL if spec.pool else LoadMode.MASK
     weights = spec.nb * spec.kernel.area * spec.m_tile * CHANNELS_PER_WORD
     before = share.tile * spec.m_tile * WORD_BYTES
+    # What is gradient of its input to a convolution is output of a transposed one.
+    biased = spec.bias and (kind is Pass.BACKWARD) == spec.kind.transposed
     flag_strides = (0, 0, 0)
     if spec.flags is not None:
         row = spec.flags.row_words * WORD_BYTES
@@ -130,7 +136,7 @@ def convolution(spec: LayerSpec, shape: PassShape, at: ConvTensors, *, images: i
         "g.g_relu": int(activation.low is not None), "g.g_clip": int(activation.top is not None),
         "g.g_pool": int(forward and spec.pool),
         "g.g_flags": int(forward and flags and spec.flags is not None),
-        "g.g_bias": int(spec.bias and kind is not Pass.BACKWARD), "g.g_phase": shape.phase,
+        "g.g_bias": int(biased), "g.g_phase": shape.phase,
         "g.g_mode": int(mode), "g.g_tile": spec.m_tile, "g.g_pad_top": spec.pad_top,
         "g.g_pad_left": spec.pad_left, "g.g_m": share.m, "g.g_n": share.n, "g.g_images": images,
         "g.g_nb": spec.nb, "g.g_in_rows": x.rows, "g.g_in_cols": x.cols,
@@ -139,7 +145,7 @@ def convolution(spec: LayerSpec, shape: PassShape, at: ConvTensors, *, images: i
         "g.g_y": y_at + share.y_block * y.block_stride,
         "g.g_flag": at.flags + share.y_block * flag_strides[1],
         "g.g_w": 0 if gradient else at.w16 + 2 * share.tile * weights,
-        "g.g_b": (at.db if gradient else at.bias) + before if spec.bias else 0,
+        "g.g_b": (at.db if gradient else at.bias) + before if biased else 0,
         "g.g_group": spec.groups.m if spec.groups is not None and spec.groups.tiled else 0,
     }
     _put(fields, "g.g_x_strides", (x.image_stride, x.block_stride, x.row_stride, x.col_stride))

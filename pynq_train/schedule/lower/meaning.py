@@ -210,7 +210,7 @@ class Meanings:
             dy=self._at(gradient.tensor), w16=self._at(f"{name}.w16"), wv=self._at(f"{name}.wv"),
             bias=self._at(f"{name}.bias"), db=self._at(f"{name}.db"))
         bias, momentum = spec.bias, plan.momentum
-        if plan.layers[layer].kind.transposed:
+        if plan.layers[layer].kind.transposed and work != Work.BIAS_GRADIENT:
             # What is written stands for the gradient of a convolution's input, what is read for
             # that of its output.
             spec = replace(spec, x=spec.y, y=spec.x)

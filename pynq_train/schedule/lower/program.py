@@ -145,7 +145,7 @@ def _conv(plan: Plan, train: bool, descriptor: Descriptor) -> tuple[Fields, Taps
     if descriptor.images is not None:
         # The descriptor was tiled for the part alone; where it stands, only addresses say.
         at = _of_part(plan, layer, at, descriptor.images[0])
-    if plan.specs[layer].kind.transposed:
+    if descriptor.tiled.shape.spec.kind.transposed:
         at = at.mirrored()
     fields, taps = lower(descriptor.tiled, at, flags, plan.momentum and not sums)
     if sums:

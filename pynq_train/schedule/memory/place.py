@@ -153,7 +153,7 @@ def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> Mem
            for sources in (tensors.sources, tensors.evaluation_sources)):
         to.add(JOIN, 2 * CHANNELS_PER_WORD * WORD_BYTES, "channel sums")
     zeros = [bias_spec(spec).x.cols for spec, trained in zip(tensors.specs, tensors.trainable)
-             if trained.bias and not trained.weights]
+             if trained.bias and spec.sums_alone(trained.weights)]
     if zeros:
         to.add(ZEROS, max(zeros) * WORD_BYTES, "map")
     return to.finish()
@@ -225,7 +225,7 @@ def _place_weights(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
     to.add(f"{name}.w16", spec.weight_bytes, "weights")
     if trained.weights:
         to.add(f"{name}.wv", spec.master_bytes(tensors.momentum), "masters")
-    elif trained.bias:
+    if trained.bias and spec.sums_alone(trained.weights):
         scratch = sum(bias_spec(own).master_bytes(momentum=False) for own in spec.sections())
         to.add(f"{name}.scratch", scratch, "scratch")
     if spec.bias:

@@ -146,7 +146,7 @@ class _BackwardHalf:
             if spec.backward:
                 passes += _backward(spec, self._board, self._traffic,
                                     self._split.leaving[spec.index])
-            if trained.bias and not trained.weights:
+            if trained.bias and spec.sums_alone(trained.weights):
                 # Straight behind the backward pass: the gradient map is not kept until there is
                 # room.
                 passes.append([_conv(Role.BIAS_SUMS, weight_gradient_shape(bias_spec(own)),
@@ -162,7 +162,7 @@ class _BackwardHalf:
         """Return the weight gradients of a layer, cut so that their sums fit the queue."""
         jobs: list[Job] = []
         # A frozen bias of a layer whose weights are trained: no sums are asked for.
-        for own in replace(spec, bias=trained.bias).sections():
+        for own in replace(spec, bias=trained.bias).weighed().sections():
             tile_sums = own.weight_elements // own.m_tiles
             whole = _conv(Role.WEIGHT_GRADIENT, weight_gradient_shape(own), self._board,
                           self._traffic)
@@ -184,7 +184,7 @@ class _BackwardHalf:
     def _with_updates(self, order: Sequence[Descriptor]) -> tuple[Descriptor, ...]:
         """Add the updates of biases, gammas and betas, whose sums other descriptors leave."""
         # A bias is updated when the weight gradients of all m tiles have left their channel sums.
-        tiles_left = {spec.index: spec.m_tiles for spec in self._specs}
+        tiles_left = {spec.index: spec.bias_tiles for spec in self._specs}
         ordered: list[Descriptor] = []
         ready: list[Descriptor] = []
         late: list[Descriptor] = []
@@ -199,9 +199,10 @@ class _BackwardHalf:
                 trained = self._trainable[layer]
                 updates = ((Role.UPDATE_GAMMA, trained.weights), (Role.UPDATE_BIAS, trained.bias))
                 late += [Descriptor(role, layer) for role, wanted in updates if wanted]
-            if descriptor.role in (Role.WEIGHT_GRADIENT, Role.BIAS_SUMS) and tiled:
+            if tiled and tiled.shape.spec.bias and descriptor.role in (Role.WEIGHT_GRADIENT,
+                                                                       Role.BIAS_SUMS):
                 tiles_left[layer] -= tiled.shape.outer
-                if tiles_left[layer] == 0 and tiled.shape.spec.bias:
+                if tiles_left[layer] == 0:
                     ordered.append(Descriptor(Role.UPDATE_BIAS, layer))
         return (*ordered, *ready, *late)
 

@@ -100,8 +100,12 @@ def _array(network: Network, descriptor: Descriptor, train: bool) -> Usage:
                      (target_symbol(network, layer),))
     # X and S loader have a wait each, since input and gradient have producers of different kinds.
     # So the X loader may fill its tile before the gradient is there.
-    return Usage((Wait(Unit.X, (x,)), Wait(Unit.S, (gradient,), (flags,))),
-                 ((Unit.X, (x,)), (Unit.S, (gradient, flags))), (f"{name}.db",), by_parts=False)
+    # Of a transposed layer they change places.
+    of_x, of_s = Unit.X, Unit.S
+    if network.specs[layer].kind.transposed and role == Role.WEIGHT_GRADIENT:
+        of_x, of_s = of_s, of_x
+    return Usage((Wait(of_x, (x,)), Wait(of_s, (gradient,), (flags,))),
+                 ((of_x, (x,)), (of_s, (gradient, flags))), (f"{name}.db",), by_parts=False)
 
 
 def _vector(network: Network, descriptor: Descriptor, train: bool) -> Usage:

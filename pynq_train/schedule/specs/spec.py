@@ -57,7 +57,9 @@ class LayerSpec:
         index: position in the network.
         name: the layer's name.
         m: output channels.
-        n: input channels that the weights have; of a flattened map those of its padded blocks.
+        n: input channels that the weights have; of a flattened map those of its padded blocks. Of a
+            transposed layer m and n are those of the windows over its output: m counts its input
+            channels, n its output channels.
         nb: channel blocks of the weight layout, ``[m/tile][nb][kr][kc][tile][4]``.
         kernel: rows and columns of the kernel, or of a window; ``stride`` likewise.
         out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise); of a
@@ -137,6 +139,16 @@ class LayerSpec:
         return ceil_div(self.m, self.m_tile)
 
     @property
+    def outputs(self) -> int:
+        """Channels of the output."""
+        return self.n if self.kind.transposed else self.m
+
+    @property
+    def bias_tiles(self) -> int:
+        """Number of tiles of biases: of output channels."""
+        return ceil_div(self.n, self.m_tile) if self.kind.transposed else self.m_tiles
+
+    @property
     def tile_blocks(self) -> int:
         """Channel blocks of a tile of output channels."""
         return self.m_tile // CHANNELS_PER_WORD
@@ -197,7 +209,15 @@ class LayerSpec:
     def bias_bytes(self) -> int:
         """Bytes of the bias masters, 8 per channel of whole tiles; the same for bias gradient or
         gamma."""
-        return self.m_tiles * self.m_tile * WORD_BYTES
+        return self.bias_tiles * self.m_tile * WORD_BYTES
+
+    def sums_alone(self, weights: bool) -> bool:
+        """Return whether a bias that is trained has its gradient summed by a pass of its own.
+
+        It has where no weight gradient reads the output's gradient as its y; ``weights``: the
+        weights are trained.
+        """
+        return not weights or self.kind.transposed
 
     @property
     def macs(self) -> int:
@@ -253,7 +273,7 @@ class LayerSpec:
 
     def pack_bias(self, values: Array) -> Array:
         """Return a bias vector ``[m]`` padded with zeros to whole tiles, each section by itself."""
-        out: Array = np.zeros(self.m_tiles * self.m_tile, values.dtype)
+        out: Array = np.zeros(self.bias_tiles * self.m_tile, values.dtype)
         out[self._bias_places()] = values
         return out
 
@@ -263,8 +283,8 @@ class LayerSpec:
 
     def _bias_places(self) -> Array:
         """Return the position of each output channel's bias in the padded vector."""
-        channels = np.arange(self.m)
-        if self.groups is None:
+        channels = np.arange(self.outputs)
+        if self.groups is None or self.kind.transposed:
             return channels
         # Each section is padded by itself, so the channels of two do not follow each other.
         section, channel = np.divmod(channels, self.groups.section_m)
@@ -280,10 +300,11 @@ class LayerSpec:
         Raises:
             DoesNotFit: a size, a row of flags or a sum is too large; the text says what would fit.
         """
+        large = self.y if self.kind.transposed else self.x
         for what, value, most in (("input features", self.n, MAX_FEATURES),
                                   ("output channels", self.m, MAX_SIZE),
-                                  ("rows", self.x.rows, MAX_SIZE),
-                                  ("columns", self.x.cols, MAX_SIZE)):
+                                  ("rows", large.rows, MAX_SIZE),
+                                  ("columns", large.cols, MAX_SIZE)):
             if value > most:
                 raise DoesNotFit(f"layer {self.name!r}: {what}", expected=f"at most {most}",
                                  found=value, fix="use a smaller layer")
@@ -301,6 +322,10 @@ class LayerSpec:
         if self.groups is not None:
             # A section is dense: its absent weights are products too, of zeros.
             n, m = self.groups.section_n, self.groups.section_m
+        if self.kind.transposed:
+            n, m = m, n
+            if self.bias and weight_gradient:
+                pixels = large.rows * large.cols  # the sums of biases go over the whole output
         sums = [("forward", n * self.kernel.area, "fewer input channels")]
         if backward and self.backward:
             sums.append(("backward", m * self.kernel.area, "fewer output channels"))
@@ -324,6 +349,14 @@ class LayerSpec:
         Their backward pass is its forward pass, their forward pass its backward pass.
         """
         return replace(self, x=self.y, y=self.x, backward=True)
+
+    def weighed(self) -> LayerSpec:
+        """Return the layer as its weight gradient sees it: :meth:`mirrored` if transposed.
+
+        Its sums are products of the windows over x, and y. It leaves no sums for biases then:
+        those of y alone, which are the channel sums, would be of the layer's input.
+        """
+        return replace(self.mirrored(), bias=False) if self.kind.transposed else self
 
     def part(self, first: int, count: int) -> LayerSpec:
         """Return the same layer for ``count`` images from image ``first`` on.
@@ -443,7 +476,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
     ``x``: layout of its input, ``dense_map``: that is a dense map, ``last``: its outputs are the
     logits.
     """
-    m = layer.out_channels
+    m, out = layer.out_channels, layer.out_channels
     flat_shape = None
     if layer.kind.fully_connected:
         if not dense_map:
@@ -460,6 +493,8 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         if dense_map:
             x = x.as_maps()
         n = layer.in_shape[0]
+        if layer.kind.transposed:
+            m, n = n, m
         # Windows of a transposed layer stand on its output, one for each pixel of its input.
         _, out_rows, out_cols = (layer.in_shape if layer.kind.transposed
                                  else layer.out_shape_before_pool)
@@ -467,7 +502,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         y = MapLayout.feature(batch, *layer.out_shape)
         if last:
             # Softmax reads logits as a dense map, so the classifier writes its 1x1 images there.
-            y = MapLayout.dense(batch, m).as_maps()
+            y = MapLayout.dense(batch, out).as_maps()
     nb = ceil_div(n, CHANNELS_PER_WORD)
     groups = None
     if layer.groups > 1:
@@ -491,6 +526,9 @@ def bias_spec(spec: LayerSpec) -> LayerSpec:
     0: every row is the same row of zeros in memory. Its weights (64 per tile of output channels)
     have no meaning.
     """
+    if spec.kind.transposed:
+        # The windows stand on the output, whose sums are wanted: one for each of its pixels now.
+        spec = replace(spec, m=spec.n, out_rows=spec.y.rows, out_cols=spec.y.cols, kind=kinds.CONV)
     row = spec.out_cols * WORD_BYTES
     zeros = MapLayout(spec.images, 1, spec.out_rows, spec.out_cols, 0, row, 0, WORD_BYTES)
     origin = None if spec.origin is None else replace(spec.origin, x_blocks=0)
@@ -501,6 +539,7 @@ def bias_spec(spec: LayerSpec) -> LayerSpec:
 
 def describe(spec: LayerSpec) -> dict[str, Any]:
     """Return the shape of a layer as plain values, for reports."""
-    return {"name": spec.name, "m": spec.m, "n": spec.n, "kernel": spec.kernel.side,
+    m, n = (spec.n, spec.m) if spec.kind.transposed else (spec.m, spec.n)
+    return {"name": spec.name, "m": m, "n": n, "kernel": spec.kernel.side,
             "stride": spec.stride.side, "images": spec.images, "out_rows": spec.out_rows,
             "out_cols": spec.out_cols}

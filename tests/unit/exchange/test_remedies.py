@@ -18,13 +18,12 @@ REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
         "use BatchNorm2d": "groupnorm layernorm instancenorm2d localresponsenorm group_norm "
                            "layer_norm",
         _PREPARE: "sub div truediv isub itruediv", _FOLD: "imul mul",
-        "use AdaptiveAvgPool2d(1)": "adaptivemaxpool2d", "use a convolution": "convtranspose2d",
+        "use AdaptiveAvgPool2d(1)": "adaptivemaxpool2d",
         "use Conv2d": "conv3d", "use convolutions over time": "lstm gru"}),
     "onnx": (onnx_nodes.INSTEAD, {
         "use Relu or Clip 0 .. 6": "LeakyRelu PRelu Elu Selu Gelu HardSwish HardSigmoid Sigmoid "
                                    "Tanh Mish",
         _FOLD: "Mul", "use GlobalAveragePool": "GlobalMaxPool",
-        "use a convolution": "ConvTranspose",
         "use BatchNormalization": "InstanceNormalization GroupNormalization LayerNormalization LRN",
         "export the float model": "QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul "
                                   "ConvInteger MatMulInteger DynamicQuantizeLinear Quant "
@@ -35,24 +34,26 @@ REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
         "use BatchNormalization": "LayerNormalization GroupNormalization UnitNormalization",
         "use convolutions over time": "LSTM GRU SimpleRNN Bidirectional",
         "use GlobalAveragePooling2D": "GlobalMaxPooling2D",
-        "use Conv2D": "Conv2DTranspose", "leave gates and scales out": "Multiply"}),
+        "leave gates and scales out": "Multiply"}),
 }
 NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
     "torch modules": (torch_nodes.MODULES,
         "Conv1d MaxPool1d AvgPool1d AdaptiveAvgPool1d ZeroPad1d ConstantPad1d "
         "Conv2d Linear BatchNorm2d BatchNorm1d ReLU ReLU6 Hardtanh MaxPool2d AvgPool2d "
         "AdaptiveAvgPool2d Flatten Dropout Dropout1d Dropout2d AlphaDropout ZeroPad2d "
-        "ConstantPad2d Identity Softmax LogSoftmax Upsample UpsamplingNearest2d"),
+        "ConstantPad2d Identity Softmax LogSoftmax Upsample UpsamplingNearest2d "
+        "ConvTranspose1d ConvTranspose2d"),
     "torch functions": (torch_nodes.FUNCTIONS,
         "sub mul div truediv add iadd cat concat relu relu_ relu6 hardtanh concatenate conv2d "
         "conv1d max_pool1d avg_pool1d adaptive_avg_pool1d "
         "linear max_pool2d boolean_dispatch avg_pool2d adaptive_avg_pool2d flatten mean reshape "
         "squeeze unsqueeze dropout dropout1d dropout2d alpha_dropout softmax log_softmax getattr "
-        "getitem pad permute interpolate"),
+        "getitem pad permute interpolate conv_transpose1d conv_transpose2d"),
     "torch methods": (torch_nodes.METHODS,
         "relu relu_ sub mul div add add_ flatten view reshape mean squeeze unsqueeze contiguous "
         "size dim numel nelement float permute softmax log_softmax"),
     "keras layers": (keras_layers.LAYERS,
+        "Conv2DTranspose Conv1DTranspose "
         "Conv1D DepthwiseConv1D MaxPooling1D AveragePooling1D GlobalAveragePooling1D "
         "ZeroPadding1D SpatialDropout1D "
         "ReLU Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense "
