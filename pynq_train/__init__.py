@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, overload
 
 from pynq_train import data, select
-from pynq_train.adaptation import adapt
+from pynq_train.adaptation import adapt, fit_gates
 from pynq_train.check import verify
 from pynq_train.data import load_data, load_digits, load_npy, load_npz
 from pynq_train.errors import BadInput, DataWarning, ModelWarning, PynqTrainError, TrainingWarning
@@ -104,6 +104,7 @@ __all__ = [
     "data",
     "export_onnx",
     "fit_float",
+    "fit_gates",
     "fold_batchnorm",
     "from_keras",
     "from_onnx",

@@ -2,6 +2,7 @@
 
 from pynq_train.adaptation.budget import Budget
 from pynq_train.adaptation.course import Course, course_of
+from pynq_train.adaptation.gates import Gate, Gated, fit_gates
 from pynq_train.adaptation.study import (
     BATCH,
     EPOCHS,
@@ -15,5 +16,5 @@ from pynq_train.adaptation.study import (
     study,
 )
 
-__all__ = ["BATCH", "EPOCHS", "LADDER", "Budget", "Candidate", "Course", "Rung", "Settings",
-           "Study", "adapt", "adapted", "course_of", "study"]
+__all__ = ["BATCH", "EPOCHS", "LADDER", "Budget", "Candidate", "Course", "Gate", "Gated",
+           "Rung", "Settings", "Study", "adapt", "adapted", "course_of", "fit_gates", "study"]

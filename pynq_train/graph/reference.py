@@ -18,7 +18,7 @@ from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import float_norm
 from pynq_train.graph.flat import map_shape
 from pynq_train.graph.float_loss import softmax_loss, squared_error
-from pynq_train.graph.float_ops import KERNELS, Mode, Site
+from pynq_train.graph.float_ops import KERNELS, Backward, Forward, Mode, Site
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import BatchNorm
 from pynq_train.graph.params import FloatArray, LayerParams, check_graph_params
@@ -255,7 +255,7 @@ class FloatTrainer:
                        for place in sources}
         traces: list[Any] = []
         for at, (site, sources) in enumerate(zip(self._sites, self.graph.sources)):
-            forward, _ = KERNELS[type(site.op)]
+            forward, _ = self._kernels(site)
             maps[at], trace = forward(site, [maps[place] for place in sources], mode)
             traces.append(trace if mode.training else None)
             # A map is dropped behind its last reader: most of a network's memory is maps.
@@ -265,6 +265,10 @@ class FloatTrainer:
         # Logits of a convolution with a map have the order of callers' arrays.
         out = maps[len(self._sites) - 1].transpose(0, 3, 1, 2)
         return np.ascontiguousarray(out).reshape(len(images), -1), traces
+
+    def _kernels(self, site: Site) -> tuple[Forward, Backward]:
+        """Return what computes an operation, forward and backward."""
+        return KERNELS[type(site.op)]
 
     def _backward(self, traces: list[Any], grad: FloatArray) -> dict[str, LayerParams]:
         """Return the gradients of all parameters by layer name, first layer first.
@@ -277,7 +281,7 @@ class FloatTrainer:
         grads: dict[str, LayerParams] = {}
         for at in range(len(self._sites) - 1, -1, -1):
             site, sources = self._sites[at], self.graph.sources[at]
-            _, backward = KERNELS[type(site.op)]
+            _, backward = self._kernels(site)
             wanted = any(place != FROM_INPUT for place in sources)
             back = backward(site, traces[at], pending.pop(at), wanted)
             if back.params is not None:

@@ -37,7 +37,9 @@ _WIDTH = 16
 """Channels of a branch of DA3: a tile of outputs, which are the lanes of the array."""
 _Begin = Callable[[str, str, Shape, int], tuple[Conv, ...]]
 """Makes the convolutions in front of a branch's ReLU: name, what they read, its shape, stride."""
-_RUNG_OF = {".da3": "da3", ".lite": "lite-residual"}
+GATED = ".da3"
+"""End of the names of the branches of DA3, and of the sums behind them, which may have gates."""
+_RUNG_OF = {GATED: "da3", ".lite": "lite-residual"}
 """Rungs by the ends of the names of their branches."""
 
 
@@ -168,7 +170,7 @@ def additive(model: Model, seed: int, blocks: int | None = None
     Raises:
         BadInput: none of these blocks has a size that a branch could have.
     """
-    return _branches(model, seed, ".da3", _narrow, blocks)
+    return _branches(model, seed, GATED, _narrow, blocks)
 
 
 def lite_residual(model: Model, seed: int, blocks: int | None = None
