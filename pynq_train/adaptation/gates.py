@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.data import batches
 from pynq_train.errors import BadInput
 from pynq_train.graph import Add, Graph, Model
 from pynq_train.graph.float_ops import Back, Backward, Forward, Maps, Mode, Site
 from pynq_train.graph.params import FloatArray
 from pynq_train.graph.reference import FloatTrainer
-from pynq_train.graph.rng import hash_u64, stream_key
+from pynq_train.graph.rng import hash_u64, permutation, stream_key
 from pynq_train.graph.shapes import require_int, require_number
 from pynq_train.rungs import GATED
 from pynq_train.train import Learner
@@ -186,7 +185,9 @@ def fit_gates(model: Model | Learner, x: Any, y: Any, *, target: float = 0.7, ep
     network = _GatedNetwork(model, gates, target, temperature, seed)
     speed = dict.fromkeys(gates, (0.0, 0.0))
     for epoch in range(epochs):
-        for rows in batches(len(images), batch, seed, epoch, drop_last=True):
+        order = permutation(stream_key(seed, _STREAM, epoch), len(images))
+        for first in range(0, len(images) - batch + 1, batch):
+            rows = order[first : first + batch]
             network.gradients(images[rows], labels[rows])
             network.steps += 1  # it names the noise
             for name, (of_scale, of_offset) in network.slopes.items():

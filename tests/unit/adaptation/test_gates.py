@@ -146,5 +146,5 @@ def test_what_is_refused(model: Model) -> None:
                         ({"temperature": 0}, "temperature")):
         with pytest.raises(BadInput, match=text):
             fit_gates(model, x, y, **given)  # type: ignore[arg-type]
-    with pytest.raises(BadInput, match="expected 0..2"):
+    with pytest.raises(BadInput, match=r"expected 0\.\.2"):
         fit_gates(model, x, y + 3, batch=3)

@@ -145,6 +145,22 @@ def test_adapt(trained: Model, capsys: pytest.CaptureFixture[str]) -> None:
     assert again.trainable == "bias" and again.graph == learner.graph
 
 
+def test_what_is_given_stays_as_it_is(trained: Model) -> None:
+    """Whether an adaptation is refused or done: masters, exponents and counters."""
+    x, y = samples(24, 1)
+    with pt.Learner(trained, batch=8) as learner:
+        before = learner.masters, learner.logits(x), learner.steps
+        for bad in ({"memory": 10}, {"seconds": 1e-9}, {"memory": "much"}, {"rungs": ["norm"]}):
+            with pytest.raises((BadInput, DoesNotFit)):
+                pt.adapt(learner, x, y, progress=False, **bad)
+        with pytest.raises(BadInput):
+            pt.adapt(learner, x, y * 0)
+        pt.adapt(learner, x, y, epochs=1, rungs="last-layer", progress=False)
+        assert all(own.same_bits(learner.masters[name]) for name, own in before[0].items())
+        np.testing.assert_array_equal(learner.logits(x), before[1])
+        assert learner.steps == before[2]
+
+
 def test_one_sample_of_each_class(trained: Model) -> None:
     """Nothing can be held out, which is said."""
     x, y = samples(3)

@@ -19,6 +19,8 @@ from pynq_train.train.domains import learning
 GRAPH = Graph.build((1, 6, 6), [
     Conv(20, 3, 1, 1, False, "a"), BatchNorm(name="n"), Relu(), Conv(20, 3, 1, 1, name="b"),
     Relu(), Dense(3, name="out")], "rooms")
+CACHED = ("skip-lora",)
+"""Rungs that learn from a cache here."""
 ROOMS = ("kitchen", "car", "street", "office", "hall")
 
 
@@ -44,7 +46,7 @@ def learner(model: Model, rung: Any = "lora") -> pt.Learner:
     return pt.Learner(model, trainable=rung, batch=8, optimizer=pt.SGD(lr=0.02))
 
 
-@pytest.mark.parametrize("rung", ["lora", "bias", "norm", "all"])
+@pytest.mark.parametrize("rung", ["lora", "bias", "norm", "all", "skip-lora"])
 def test_domains_learnt_before_keep_their_bits(model: Model, rung: str) -> None:
     x = np.concatenate([samples(room)[0][:4] for room in range(len(ROOMS))])
     with learner(model, rung) as one:
@@ -54,7 +56,7 @@ def test_domains_learnt_before_keep_their_bits(model: Model, rung: str) -> None:
         said = {}
         for number, room in enumerate(ROOMS):
             one.domains.use("plain")
-            one.fit(*samples(number), epochs=2, progress=False)
+            one.fit(*samples(number), epochs=2, progress=False, cache=rung in CACHED)
             said[room] = one.logits(x)
             one.domains.keep(room)
         assert one.domains.names == ("plain", *ROOMS) and len(one.domains) == 6
