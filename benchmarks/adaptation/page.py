@@ -9,7 +9,7 @@ from statistics import mean, stdev
 
 from benchmarks.accuracy.page import ROOT, Comparison, between
 from benchmarks.adaptation import store
-from benchmarks.adaptation.runs import CANDIDATES, chosen, rate_of
+from benchmarks.adaptation.runs import GRID, chosen, rate_of
 from benchmarks.adaptation.tasks import (
     DIGITS,
     LAST,
@@ -122,10 +122,11 @@ def _how() -> list[str]:
             f"digits*: {MINE} images of a shifted copy of MNIST, {TESTED:,} to test. Differences "
             "are means of pairs and their standard errors.",
             "",
-            f"Learning rates were chosen among {', '.join(f'{lr:g}' for lr in CANDIDATES)} in "
-            "float32, by networks, adapters and orders of another seed: on the last ten",
-            "recordings of each digit of each speaker, which test nothing here, and on "
-            f"{VALIDATED} training images of MNIST in each shift; the best mean of both."]
+            f"Learning rates are of {', '.join(f'{lr:g}' for lr in GRID)}, chosen by steps until "
+            "both neighbours were worse, in float32, with networks,",
+            "adapters and orders of another seed, on the last ten recordings of each digit of each "
+            "speaker, which test nothing here, and on training",
+            f"images of MNIST in each shift ({VALIDATED} to compare on): the best mean of both."]
 
 
 def _verdicts(runs: store.Runs) -> list[str]:

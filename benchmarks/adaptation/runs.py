@@ -26,8 +26,8 @@ from pynq_train.files import write_atomic
 from pynq_train.graph.image_format import ANY_IMAGES, ImageFormat
 from pynq_train.train.images import measure_normalisation
 
-CANDIDATES = (0.003, 0.01, 0.03, 0.1)
-"""Learning rates among which one is chosen for each rung."""
+GRID = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
+"""Learning rates that may be tried for a rung."""
 
 
 def base_model(case: Case, work: Path) -> pt.Model:
@@ -76,7 +76,7 @@ def learner_of(model: pt.Model, rung: str, seed: int, lr: float | None = None) -
         lr: learning rate, None: that of the rung.
     """
     settings = Settings(seed=seed)
-    learner = settings.learner(model, rung, BATCH)
+    learner = settings.learner(settings.network(model, rung), BATCH)
     if lr is not None:
         learner.optimizer = replace(learner.optimizer, lr=lr)
     return learner
@@ -161,7 +161,10 @@ def rate_of(rung: str) -> float:
 
 def try_rates(rungs: Sequence[str], data: Path, work: Path, path: Path = store.PATH,
               ends: float = math.inf) -> None:
-    """Try learning rates in float32 that have not been tried; results are stored one by one.
+    """Try learning rates in float32, each result stored when it is there.
+
+    For each rung it begins with the library's rate, and tries the neighbours of the best one so far
+    until both are worse.
 
     Args:
         rungs: of the ladder.
@@ -170,10 +173,9 @@ def try_rates(rungs: Sequence[str], data: Path, work: Path, path: Path = store.P
     """
     found = {task: list(rate_cases(task, data)) for task in TASKS}
     for rung in rungs:
-        for lr in CANDIDATES:
+        while (lr := next_rate(store.read(path)[1].get(rung, {}), rate_of(rung))) is not None:
             for task, cases in found.items():
-                runs, rates = store.read(path)
-                if task in rates.get(rung, {}).get(f"{lr:g}", {}):
+                if task in store.read(path)[1].get(rung, {}).get(f"{lr:g}", {}):
                     continue
                 if time.monotonic() >= ends:
                     return
@@ -187,18 +189,40 @@ def try_rates(rungs: Sequence[str], data: Path, work: Path, path: Path = store.P
                       f"({time.process_time() - began:.1f} s)", flush=True)
 
 
+def next_rate(by_rate: Mapping[str, Mapping[str, float]], first: float) -> float | None:
+    """Return the rate to be tried next, None if the best one's neighbours have been tried.
+
+    Args:
+        by_rate: what has been tried of a rung.
+        first: where to begin.
+    """
+    whole = _means(by_rate)
+    if not whole:
+        return min(GRID, key=lambda lr: abs(math.log(lr / first)))
+    at = GRID.index(_best(whole))
+    for near in (at + 1, at - 1):
+        if 0 <= near < len(GRID) and GRID[near] not in whole:
+            return GRID[near]
+    return None
+
+
 def chosen(rates: store.Rates) -> dict[str, float]:
     """Return the best rate of each rung: of both tasks' mean accuracy, of equal ones the smaller.
 
-    Rungs of which a rate or a task has not been tried are left out.
+    Rungs with a rate to be tried are left out.
     """
-    found = {}
-    for rung, by_rate in rates.items():
-        whole = {lr: tasks for lr, tasks in by_rate.items() if set(tasks) == set(TASKS)}
-        if {f"{lr:g}" for lr in CANDIDATES} <= set(whole):
-            means = {float(lr): np.mean([*tasks.values()]) for lr, tasks in whole.items()}
-            found[rung] = min(means, key=lambda lr: (-means[lr], lr))
-    return found
+    return {rung: _best(_means(by_rate)) for rung, by_rate in rates.items()
+            if by_rate and next_rate(by_rate, rate_of(rung)) is None}
+
+
+def _means(by_rate: Mapping[str, Mapping[str, float]]) -> dict[float, float]:
+    """Return the mean accuracy of the tasks by rate, where all have been tried."""
+    return {float(lr): float(np.mean([*tasks.values()])) for lr, tasks in by_rate.items()
+            if set(tasks) == set(TASKS)}
+
+
+def _best(means: Mapping[float, float]) -> float:
+    return min(means, key=lambda lr: (-means[lr], lr))
 
 
 @contextmanager

@@ -34,7 +34,7 @@ RATE_SEED = 100
 NAMES = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
 PER_DIGIT, LAST = 5, 40
 """Recordings of a digit that are adapted to; those from this number on choose learning rates."""
-MINE, TESTED, VALIDATED = 100, 1000, 300
+MINE, TESTED, VALIDATED = 100, 500, 300
 """Digits that are adapted to, that test, and that choose a learning rate."""
 _RESERVED, _FOR_RATES = 50000, 59000
 """Training images of MNIST from the first on are adapted to, and from the second on choose learning

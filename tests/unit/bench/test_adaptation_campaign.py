@@ -177,7 +177,7 @@ def test_rates_are_tried_once_and_the_best_is_taken(tmp_path: Path,
     def float32(one: pt.Model, rung: str, own: Case, lr: float | None = None
                 ) -> tuple[float, float]:
         tried.append((own.task, lr))
-        return (0.9 if lr in (0.01, 0.03) else 0.5), 1.0
+        return {0.1: 0.6, 0.05: 0.7, 0.02: 0.9, 0.01: 0.9}.get(lr or 0.0, 0.5), 1.0
 
     def cases(task: str, folder: Path) -> list[Case]:
         return [Case(task, "theo", 100, "", *[case().mine] * 3)]
@@ -185,14 +185,24 @@ def test_rates_are_tried_once_and_the_best_is_taken(tmp_path: Path,
     monkeypatch.setattr(runs, "base_model", lambda own, work: model())
     monkeypatch.setattr(runs, "float32", float32)
     monkeypatch.setattr(runs, "rate_cases", cases)
+    monkeypatch.setattr(runs, "rate_of", lambda rung: 0.09)
     path = tmp_path / "results" / "r.json"
     for _ in range(2):
         runs.try_rates(("bias",), tmp_path, tmp_path, path)
-        assert tried == [(task, lr) for lr in runs.CANDIDATES for task in tasks.TASKS]
+        assert tried == [(task, lr) for lr in (0.1, 0.2, 0.05, 0.02, 0.01, 0.005)
+                         for task in tasks.TASKS]
+    # Equally good ones are all passed: the smallest of them is taken.
     assert runs.chosen(store.read(path)[1]) == {"bias": 0.01}
     rates = store.read(path)[1]
-    del rates["bias"]["0.1"][DIGITS]
-    assert runs.chosen(rates) == {}
+    del rates["bias"]["0.005"][DIGITS]
+    assert runs.chosen(rates) == {} and runs.next_rate(rates["bias"], 0.1) == 0.005
+
+
+def test_the_ends_of_the_grid_have_one_neighbour() -> None:
+    for lr, near in ((runs.GRID[0], runs.GRID[1]), (runs.GRID[-1], runs.GRID[-2])):
+        one = {f"{lr:g}": dict.fromkeys(tasks.TASKS, 0.9)}
+        assert runs.next_rate(one, 0.1) == near
+        assert runs.next_rate({**one, f"{near:g}": dict.fromkeys(tasks.TASKS, 0.8)}, 0.1) is None
 
 
 def full(of: dict[str, float], twin: float = 0.0) -> store.Runs:
