@@ -139,7 +139,7 @@ def travel(model: pt.Model, rung: str, places: Sequence[Place], settings: Settin
     Raises:
         SystemExit: a place was forgotten.
     """
-    with settings.learner(model, rung, settings.batch or BATCH) as learner:
+    with settings.learner(settings.network(model, rung), settings.batch or BATCH) as learner:
         learner.domains.keep("start")
         accuracy, answers = {}, {}
         for place in places:
@@ -161,7 +161,7 @@ def journey(title: str, base: Samples, places: Sequence[Place], options: argpars
     """Train a network, let it adapt everywhere on every rung, and print what came of it."""
     model = trained(base, options.base_epochs, options.seed)
     settings = Settings(options.board, options.epochs, BATCH, seed=options.seed)
-    with settings.learner(model, "last-layer", BATCH) as learner:
+    with settings.learner(settings.network(model, "last-layer"), BATCH) as learner:
         before = Stay("(before)", {place.name: learner.evaluate(*place.test).accuracy
                                    for place in places}, 0, 0.0)
     width = max(10, *(len(place.name) + 2 for place in places))

@@ -28,9 +28,11 @@ LADDER = ("last-layer", "bias", "norm", "last-block", "skip-lora", "sparse", "lo
 """Rungs that are tried, the cheaper ones first."""
 EPOCHS, BATCH = 20, 10
 LEAST_BATCH = 2
-RATES: Mapping[str, float] = {"last-layer": 0.05, "bias": 0.05, "norm": 0.05, "skip-lora": 0.05,
-                              "all": 0.01}
-"""Learning rates by rung; that of the others is :data:`RATE`."""
+RATES: Mapping[str, float] = {
+    "last-layer": 0.1, "bias": 0.1, "norm": 0.2, "last-block": 0.1, "skip-lora": 0.1,
+    "sparse": 0.05, "lora": 0.01, "da3": 0.05, "all": 0.05}
+"""Learning rates by rung; that of the others is :data:`RATE`. ``python -m benchmarks.adaptation``
+has compared them."""
 RATE, WARMUP = 0.02, 5
 _TRIALS = "golden"
 """Board of the trials: a plan for another one has the same bits."""

@@ -40,7 +40,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
               params: Mapping[str, LayerParams] | None = None,
               trainable: TrainableChoice = "all", epochs_before: int = 0,
               loss: Loss = "cross-entropy", label_smoothing: float = 0.0,
-              accumulate: int = 1) -> History:
+              accumulate: int = 1, validation_every: int = 1) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
 
     Networks may have branches and operations that the engine does not run. Normalisations below
@@ -60,6 +60,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
         epochs_before: epochs that the learner has behind it (``learner.state.epochs``); they name
             the order of the images.
         loss, label_smoothing, accumulate: as for the learner.
+        validation_every: epochs from one validation to the next; there is one behind the last.
 
     Returns:
         The history; its last epoch holds the validation accuracy to compare with.
@@ -72,6 +73,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
 
     whole("epochs", epochs, 1)
     whole("batch", batch, 1)
+    whole("validation_every", validation_every, 1)
     optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
     called = as_functions(callbacks)
     check_graph(graph)
@@ -125,7 +127,8 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
                 watch.step(history.batch_losses)
                 bar.update(1)
             validation = None
-            if validation_data is not None:
+            due = (epoch + 1) % validation_every == 0 or epoch + 1 == epochs
+            if validation_data is not None and due:
                 validation = _evaluate(trainer, graph, validation_data, form, names)
             watch.epoch(history.batch_losses)
             tally.seconds = time.monotonic() - began

@@ -82,7 +82,7 @@ def test_the_same_script_leaves_the_same_bits_on_all_boards(tmp_path: Path) -> N
 
 
 def test_notebooks_are_stored_without_output() -> None:
-    assert len(NOTEBOOKS) == 4
+    assert len(NOTEBOOKS) == 5
     for path in NOTEBOOKS:
         for cell in json.loads(path.read_text())["cells"]:
             assert not cell.get("outputs") and cell.get("execution_count") is None

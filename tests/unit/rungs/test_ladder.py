@@ -128,6 +128,8 @@ def test_low_rank_pairs(rng: np.random.Generator) -> None:
     assert ops["c3.lora_a"] == Conv(4, 3, 1, 1, False, "c3.lora_a", 1, ("rp",))
     assert ops["c3.lora"].inputs == ("c3", "c3.lora_b") and ops["r3"].inputs in ((), ("c3.lora",))
     assert not adapted.model.params["c3.lora_b"].weight.any()
+    assert {one for one in adapted.trainable if one.endswith(".bias")} == {
+        f"{op.name}.bias" for op in SERIES.ops if getattr(op, "bias", False)} - {"out.bias"}
     spread = adapted.model.params["c3.lora_a"].weight.std()
     assert spread == pytest.approx(1 / np.sqrt(32 * 9), rel=0.1)
     wide = pt.with_adapters(model(SERIES, rng), "lora", rank=7)

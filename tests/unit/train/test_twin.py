@@ -35,6 +35,20 @@ def test_a_residual_network_learns_the_digits_and_repeats_itself() -> None:
     assert fit(1, 96, label_smoothing=0.1, seed=1).batch_losses != losses
 
 
+def test_validations_may_be_rare() -> None:
+    """There is always one behind the last epoch, and it changes nothing."""
+    graph = Graph.build((1, 4, 4), [Conv(4, 3), Relu(), Dense(3)])
+    x, y = np.random.default_rng(1).standard_normal((9, 1, 4, 4)), np.arange(9) % 3
+    found = {every: pt.fit_float(graph, x, y, epochs=5, batch=3, validation_data=(x, y),
+                                 optimizer=pt.SGD(lr=0.05), validation_every=every).epochs
+             for every in (1, 2, 9)}
+    for every, wanted in ((1, [1, 2, 3, 4, 5]), (2, [2, 4, 5]), (9, [5])):
+        assert [one.epoch for one in found[every] if one.val_accuracy is not None] == wanted
+        assert found[every][-1].val_loss == found[1][-1].val_loss
+    with pytest.raises(pt.BadInput, match=r"validation_every"):
+        pt.fit_float(graph, x, y, validation_every=0)
+
+
 def test_normalisations_below_what_learns_use_their_running_statistics() -> None:
     """As the learner's do: in a network tuned at its end the losses of both go together."""
     graph = Graph.build((2, 6, 6), [

@@ -1,0 +1,1 @@
+"""Accuracy of every rung of the adaptation ladder; see ``__main__``."""
