@@ -20,7 +20,7 @@ from pynq_train.layers import fuse
 pytestmark = [pytest.mark.needs("onnx", "onnxruntime"),
               pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-# With random parameters each block of MobileNetV2 doubles what float32 rounds away: nothing is equal.
+# With random parameters each block of MobileNetV2 doubles what float32 rounds away.
 GRAPHS = {**NETWORKS, **CONCATENATED, **{name: zoo.get(name) for name in zoo.names()
                                          if name not in ("vgg16", "mobilenet_v2_035")}}
 
