@@ -98,7 +98,10 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
     if isinstance(op, o.GlobalAvgPool):
         return functional.adaptive_avg_pool2d(x, 1)
     if isinstance(op, o.Upsample):
-        return functional.interpolate(x, scale_factor=op.factor, mode="nearest")
+        if op.mode == "nearest":
+            return functional.interpolate(x, scale_factor=op.factor, mode="nearest")
+        return functional.interpolate(x, op.out_shape((x.shape[1], x.shape[2], x.shape[3]))[1:],
+                                      mode="bilinear", align_corners=op.corners)
     if isinstance(op, o.Add):
         return args[0] + args[1]
     if isinstance(op, o.Concat):

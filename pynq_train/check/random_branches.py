@@ -21,7 +21,7 @@ from pynq_train.hw.words import CHANNELS_PER_WORD
 
 _STREAM = 0xB7
 _EXTRA_STREAM = 0xB75
-_DECODER_STREAM = 0xDEC0
+_DECODER_STREAM = 0xDEC2
 MOST_BATCH = 9
 """Largest mini-batch of most networks. Some have up to twice as many: with branches there are up to
 nine parts of it, each of one image, and of more only if the mini-batch is larger."""
@@ -70,7 +70,7 @@ def _attempt(draw: Draw, extra: Draw, decoders: Draw, name: str) -> tuple[Graph,
             at = build.groups(at)
         if not series and extra.chance(15):
             at = _thumbnail(build, extra, at)
-        if not series and decoders.chance(35):
+        if not series and decoders.chance(40):
             at = random_decoder(build, decoders, at)
     if draw.chance(25):
         at = build.add(AvgPool(2, 1, "same", build.name("avg"), (at,)))

@@ -6,7 +6,15 @@ from dataclasses import replace
 
 from pynq_train.check.draw import Draw, activation
 from pynq_train.check.net_builder import NetBuilder
-from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Conv, ConvTranspose
+from pynq_train.graph.ops import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    ConvTranspose,
+    Upsample,
+)
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.windows import Pair, Side
 from pynq_train.hw.limits import MAX_STRIDE
@@ -20,8 +28,8 @@ _MOST_CHANNELS = 20
 def random_decoder(build: NetBuilder, draw: Draw, at: str) -> str:
     """Append an encoder of one step, its decoder, and what joins them; return their end.
 
-    Half of the time the enlarged map is joined to the one before, channel by channel or as a sum;
-    else its kernel is any, and it is made smaller again.
+    The enlarged map is joined to the one before, channel by channel or as a sum; or it is any, and
+    is made smaller again. Some are enlarged by a bilinear upsampling.
 
     Args:
         build: the network.
@@ -33,6 +41,8 @@ def random_decoder(build: NetBuilder, draw: Draw, at: str) -> str:
              if not (shape[1] % step or shape[2] % step)]
     if len(steps) > 1 and draw.chance(40):
         return _joined(build, draw, at, draw.one_of(steps[1:]))
+    if draw.chance(25):
+        return _mixed(build, draw, at, steps[1:])
     if shape[1] * shape[2] > _MOST_PIXELS // 4:
         at = build.add(AvgPool(2, 2, "same", build.name("avg"), (at,)))
     shape, at = build.shape(at), _behind(build, draw, build.add(_any(build, draw, at)))
@@ -59,10 +69,28 @@ def _joined(build: NetBuilder, draw: Draw, at: str, step: int) -> str:
     return build.add(Concat(build.name("join"), (end, at)))
 
 
+def _mixed(build: NetBuilder, draw: Draw, at: str, steps: list[int]) -> str:
+    """Append a bilinear upsampling, of a mean where that gives the size back; return the end.
+
+    Else, and where corners stay, a convolution takes pixels of it again.
+    """
+    if steps and draw.chance(50):
+        step = draw.one_of(steps)
+        end = build.add(AvgPool(step, step, 0, build.name("avg"), (at,)))
+        end = build.add(Upsample(step, build.name("up"), (end,), "bilinear"))
+        return build.add(Add(build.name("add"), (at, end)))
+    step, (_, rows, cols) = draw.between(2, 3), build.shape(at)
+    if rows * cols > _MOST_PIXELS // 2:
+        at = build.add(AvgPool(2, 2, "same", build.name("avg"), (at,)))
+    end = build.add(Upsample(step, build.name("up"), (at,), "bilinear", draw.chance(40)))
+    return build.add(Conv(draw.between(1, _MOST_CHANNELS), step, step, "same", draw.chance(50),
+                          build.name("conv"), inputs=(end,)))
+
+
 def _any(build: NetBuilder, draw: Draw, at: str) -> ConvTranspose:
     """Return a transposed convolution of any windows that reads ``at``."""
     shape = build.shape(at)
-    kernel, stride = _side(draw, 4), 1 if draw.chance(25) else _side(draw, MAX_STRIDE)
+    kernel, stride = _side(draw, 4), _stride(draw)
     k, s = Pair.of(kernel), Pair.of(stride)
     groups, out = 1, draw.between(1, _MOST_CHANNELS)
     if draw.chance(30):
@@ -79,6 +107,12 @@ def _fits(op: ConvTranspose, shape: Shape) -> bool:
     """Return whether something is left of the output."""
     return all((size - 1) * step + side > side * 2 - 2 for size, step, side in zip(
         shape[1:], op.stride_sides, op.kernel_sides))
+
+
+def _stride(draw: Draw) -> Side:
+    """Draw a stride; the smallest and the largest one come more often than others."""
+    number = draw.below(100)
+    return 1 if number < 20 else MAX_STRIDE if number < 40 else _side(draw, MAX_STRIDE)
 
 
 def _side(draw: Draw, most: int) -> Side:

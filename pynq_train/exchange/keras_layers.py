@@ -19,7 +19,7 @@ from pynq_train.exchange.activations import (
 )
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.transposed import conv_transpose, shared
-from pynq_train.exchange.upsampling import upsample
+from pynq_train.exchange.upsampling import bilinear, upsample
 from pynq_train.exchange.values import without_softmax
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout
 from pynq_train.graph.params import FloatArray
@@ -336,10 +336,13 @@ def _zero_padding(layer: Layer) -> Value:
 
 def _upsample(layer: Layer) -> Value:
     _check_format(layer)
-    if layer.keras.interpolation != "nearest":
-        raise Refused(f"has interpolation {layer.keras.interpolation!r}",
-                      "use interpolation 'nearest'")
+    how = layer.keras.interpolation
+    if how not in ("nearest", "bilinear"):
+        raise Refused(f"has interpolation {how!r}", "use interpolation 'nearest' or 'bilinear'")
     rows, cols = layer.keras.size
+    if how == "bilinear":
+        _, high, wide = layer.value.shape
+        return bilinear(layer.draft, layer.value, high * rows, wide * cols, layer.label)
     return upsample(layer.draft, layer.value, rows, cols, layer.label)
 
 

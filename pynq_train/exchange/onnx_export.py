@@ -187,9 +187,7 @@ class _Writer:
         elif isinstance(op, Flatten):
             self.raw("Flatten", inputs, op.name, axis=1)
         elif isinstance(op, Upsample):
-            scales = self.constant(f"{op.name}/scales", np.array([1, 1, op.factor, op.factor]))
-            self.raw("Resize", [*inputs, "", scales], op.name, mode="nearest",
-                     coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+            self._upsample(op, inputs)
         else:
             self.raw(_PLAIN[type(op)], inputs, op.name)
 
@@ -219,6 +217,21 @@ class _Writer:
                 np.array([2, 3], np.int64), axes))
             self.raw("Unsqueeze", [source, axes], name)
         return name
+
+    def _upsample(self, op: Upsample, inputs: list[str]) -> None:
+        sides: list[float] = [op.factor, op.factor]
+        if op.corners:  # sizes are rounded down
+            place = next(at for at, other in enumerate(self.graph.ops) if other.name == op.name)
+            sides = [(new + 0.5) / old for new, old in zip(
+                self.graph.shapes[place][1:], self.graph.in_shapes[place][0][1:])]
+        scales = self.constant(f"{op.name}/scales", np.array([1, 1, *sides]))
+        if op.mode == "nearest":
+            self.raw("Resize", [*inputs, "", scales], op.name, mode="nearest",
+                     coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+        else:
+            self.raw("Resize", [*inputs, "", scales], op.name, mode="linear",
+                     coordinate_transformation_mode="align_corners" if op.corners
+                     else "half_pixel")
 
     def _transposed(self, op: ConvTranspose, inputs: list[str]) -> None:
         place = next(at for at, other in enumerate(self.graph.ops) if other.name == op.name)

@@ -12,7 +12,7 @@ from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.transposed import conv_transpose, same_crops, shared
-from pynq_train.exchange.upsampling import upsample
+from pynq_train.exchange.upsampling import bilinear, upsample
 from pynq_train.exchange.values import without_softmax
 from pynq_train.exchange.windows import OwnPadding, pair
 from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout, PadChannels
@@ -378,8 +378,9 @@ def _pad(node: Node) -> Value:
 
 def _resize(node: Node) -> Value:
     source, mode = node.value(), node.attribute("mode", "nearest")
-    if mode != "nearest":
-        raise Refused(f"has mode {mode}", "use mode nearest")
+    if mode not in ("nearest", "linear", "bilinear") or node.attribute("antialias", 0):
+        raise Refused(f"has mode {mode}" + " with antialias" * bool(node.attribute("antialias", 0)),
+                      "use mode nearest or linear")
     count = len(source.dims) + 1
     # Upsample, and Resize of opset 10, have the scales as their second input.
     early = node.kind == "Upsample" or len(node) == 2
@@ -396,6 +397,11 @@ def _resize(node: Node) -> Value:
     factor = {axis % count: float(scale) for axis, scale in zip(axes, scales.ravel())}
     if count != 4 or any(factor.get(axis, 1) != 1 for axis in (0, 1)):
         raise Refused("enlarges something else than rows and columns", "enlarge maps alone")
+    if mode != "nearest":
+        rows, cols = (int(size * factor.get(axis, 1) + 1e-4) for axis, size in
+                      zip((2, 3), source.dims[1:]))
+        return bilinear(node.draft, source, rows, cols, node.name, places="asymmetric" if early
+                        else node.attribute("coordinate_transformation_mode", "half_pixel"))
     return upsample(node.draft, source, factor.get(2, 1), factor.get(3, 1), node.name,
                     places="asymmetric" if early else node.attribute(
                         "coordinate_transformation_mode", "half_pixel"),

@@ -19,7 +19,7 @@ from pynq_train.exchange.activations import (
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.shared_tensors import BIAS
 from pynq_train.exchange.transposed import conv_transpose
-from pynq_train.exchange.upsampling import upsample
+from pynq_train.exchange.upsampling import bilinear, upsample
 from pynq_train.exchange.values import text_of, without_softmax
 from pynq_train.exchange.windows import OwnPadding, checked_window
 from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Dropout, PadChannels
@@ -499,10 +499,11 @@ def _pad_module(call: Call) -> Value:
 
 def _upsample(call: Call) -> Value:
     mode = call.number("mode", 3, "nearest")
-    if mode not in ("nearest", "nearest-exact"):
-        raise Refused(f"has mode {mode!r}", "use mode 'nearest'")
-    for place, name in enumerate(("align_corners", "recompute_scale_factor", "antialias"), 4):
-        call.option(place, name)  # they change nothing where whole factors repeat pixels
+    if mode not in ("nearest", "nearest-exact", "bilinear"):
+        raise Refused(f"has mode {mode!r}", "use mode 'nearest' or 'bilinear'")
+    corners = bool(call.number("align_corners", 4))
+    for place, name in enumerate(("recompute_scale_factor", "antialias"), 5):
+        call.option(place, name)  # they change nothing where maps get larger by whole factors
     dims, size = call.value.dims, call.number("size", 1)
     if len(dims) != 3:
         raise Refused("enlarges a vector", "enlarge maps")
@@ -511,6 +512,10 @@ def _upsample(call: Call) -> Value:
         sizes = [size] * 2 if isinstance(size, int) else size
         factors = [new / old for new, old in zip(sizes, dims[1:])]
     rows, cols = [factors] * 2 if isinstance(factors, (int, float)) else factors
+    if mode == "bilinear":
+        sizes = [int(old * factor + 1e-9) for old, factor in zip(dims[1:], (rows, cols))]
+        return bilinear(call.draft, call.value, sizes[0], sizes[1], call.label,
+                        places="align_corners" if corners else "half_pixel")
     return upsample(call.draft, call.value, rows, cols, call.label)
 
 
@@ -524,7 +529,7 @@ MODULES: dict[str, Handler] = {
     "AdaptiveAvgPool1d": _adaptive, "ZeroPad1d": _pad_module, "ConstantPad1d": _pad_module,
     "AdaptiveAvgPool2d": _adaptive, "Flatten": _flatten,
     **dict.fromkeys(("Dropout", "Dropout1d", "Dropout2d", "AlphaDropout"), _dropout),
-    **dict.fromkeys(("Upsample", "UpsamplingNearest2d"), _upsample),
+    **dict.fromkeys(("Upsample", "UpsamplingNearest2d", "UpsamplingBilinear2d"), _upsample),
     "ZeroPad2d": _pad_module, "ConstantPad2d": _pad_module, "Identity": _same,
     "Softmax": _softmax, "LogSoftmax": _softmax,
 }

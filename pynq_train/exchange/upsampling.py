@@ -1,4 +1,4 @@
-"""Foreign enlargements of maps, and whether they are a nearest upsampling by a whole factor.
+"""Foreign enlargements of maps, and whether they are an upsampling by a whole factor.
 
 Frameworks differ in where the pixels of a larger map lie between those of the smaller one, and to
 which side halves go. Here both follow from the names that ONNX has for them; an enlargement is an
@@ -62,3 +62,42 @@ def upsample(draft: Draft, source: Value, rows: float, cols: float, label: str, 
     if (taken != at // factor).any():
         raise Refused(f"takes its pixels by {places} and {rounding}, not each {factor} times", _USE)
     return draft.add(Upsample(factor), source, label=label)
+
+
+def bilinear(draft: Draft, source: Value, rows: float, cols: float, label: str, *,
+             places: str = "half_pixel") -> Value:
+    """Append a bilinear upsampling.
+
+    Args:
+        draft: the network so far.
+        source: the map that is enlarged.
+        rows: the new number of rows.
+        cols: the new number of columns.
+        label: what the foreign network calls it.
+        places: ONNX's coordinate_transformation_mode.
+
+    Raises:
+        Refused: the weights of pixels would not be the same all over the map, or are not those of
+            ``Upsample``.
+    """
+    if source.flat or source.joined:
+        raise Refused("enlarges a vector or a sequence linearly", "enlarge maps")
+    sizes = source.shape[1:]
+    if (rows, cols) == sizes:
+        return source
+    corners = places == "align_corners"
+    if places not in ("half_pixel", "pytorch_half_pixel", "align_corners"):
+        raise Refused(f"takes its pixels by {places}", "use half_pixel (align_corners=False)")
+    if corners:
+        factors = {(new - 1) / (old - 1) if old > 1 else 0.0 for new, old in
+                   zip((rows, cols), sizes)}
+        instead = ("use align_corners=False, or a size of factor * (size - 1) + 1: with others "
+                   "each pixel has weights of its own")
+    else:
+        factors = {new / old for new, old in zip((rows, cols), sizes)}
+        instead = "enlarge rows and columns by one whole factor of 2 or more"
+    factor = factors.pop()
+    if factors or factor != int(factor) or factor < 2:
+        how = " with align_corners" if corners else ""
+        raise Refused(f"enlarges {sizes[0]}x{sizes[1]} to {rows:g}x{cols:g}{how}", instead)
+    return draft.add(Upsample(int(factor), mode="bilinear", corners=corners), source, label=label)

@@ -155,13 +155,24 @@ def _avg_pool_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back
 
 
 def _upsample(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
-    return xs[0].repeat(site.op.factor, axis=1).repeat(site.op.factor, axis=2), None
+    if site.op.mode == "nearest":
+        return xs[0].repeat(site.op.factor, axis=1).repeat(site.op.factor, axis=2), None
+    return _mixed(xs[0], *(site.op.weights(size) for size in site.in_shapes[0][1:])), None
 
 
 def _upsample_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
     channels, rows, cols = site.in_shapes[0]
     f = site.op.factor
+    if site.op.mode != "nearest":
+        return Back([_mixed(g, site.op.weights(rows).T, site.op.weights(cols).T)])
     return Back([g.reshape(len(g), rows, f, cols, f, channels).sum(axis=(2, 4))])
+
+
+def _mixed(x: FloatArray, rows: FloatArray, cols: FloatArray) -> FloatArray:
+    """Return maps whose rows and columns are sums of others, with the weights of two matrices."""
+    lines = np.tensordot(rows, x, axes=(1, 1)).transpose(1, 0, 2, 3)
+    mixed = np.tensordot(cols, lines, axes=(1, 2)).transpose(1, 2, 0, 3)
+    return np.ascontiguousarray(mixed)
 
 
 def _global_pool(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:

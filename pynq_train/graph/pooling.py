@@ -5,9 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from pynq_train.errors import BadInput
 from pynq_train.graph.shapes import Shape, require_int
 from pynq_train.graph.windows import Padding, Side, Windowed
+
+FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -99,9 +104,12 @@ class GlobalAvgPool:
 
 @dataclass(frozen=True)
 class Upsample:
-    """Each pixel ``factor`` times in every row and column (nearest neighbour).
+    """Larger maps: ``factor`` times the rows and columns.
 
-    The gradient of a pixel is the sum of those of its copies.
+    ``mode`` "nearest": each pixel ``factor`` times. "bilinear": between the centres of the pixels
+    linear along rows and columns, beyond them as at the border (PyTorch's align_corners=False);
+    with ``corners`` the pixels in the corners stay there: ``factor`` * (size - 1) + 1 rows and
+    columns (align_corners=True). The gradient of a pixel is the sum of those that it is part of.
     """
 
     kind: ClassVar[str] = "upsample"
@@ -109,11 +117,35 @@ class Upsample:
     factor: int = 2
     name: str = ""
     inputs: tuple[str, ...] = ()
+    mode: str = "nearest"
+    corners: bool = False
 
     def verify(self) -> None:
-        """Raise :class:`BadInput` if the factor is not an integer of 2 or more."""
-        require_int(f"{self.name or self.kind}: factor", self.factor, 2)
+        """Raise :class:`BadInput` if a field is out of range."""
+        who = self.name or self.kind
+        require_int(f"{who}: factor", self.factor, 2)
+        if self.mode not in ("nearest", "bilinear"):
+            raise BadInput(f"{who}: mode", expected="'nearest' or 'bilinear'",
+                           found=repr(self.mode)[:80])
+        if not isinstance(self.corners, bool) or (self.corners and self.mode == "nearest"):
+            raise BadInput(f"{who}: corners", expected="True or False, False with mode 'nearest'",
+                           found=repr(self.corners)[:80])
 
     def out_shape(self, shape: Shape) -> Shape:
-        """Return ``shape`` with ``factor`` times the rows and columns."""
-        return (shape[0], shape[1] * self.factor, shape[2] * self.factor)
+        """Return ``shape`` with larger rows and columns."""
+        rows, cols = (self.factor * (size - 1) + 1 if self.corners else self.factor * size
+                      for size in shape[1:])
+        return (shape[0], rows, cols)
+
+    def weights(self, size: int) -> FloatArray:
+        """Return what each pixel of an axis takes of each of its input's ``size``: a matrix.
+
+        Rows are pixels of the output.
+        """
+        _, out, _ = self.out_shape((1, size, size))
+        at = np.arange(out)
+        if self.mode == "nearest":
+            return (at[:, None] // self.factor == np.arange(size)).astype(np.float32)
+        places = at / self.factor if self.corners else (at + 0.5) / self.factor - 0.5
+        distance = np.abs(np.clip(places, 0, size - 1)[:, None] - np.arange(size))
+        return np.maximum(1 - distance, 0).astype(np.float32)

@@ -9,6 +9,15 @@ from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.graph.ops import Add, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, Op
+from pynq_train.graph.zoo_tiny import (
+    MOBILENET_PAIRS,
+    autoencoder_640,
+    ds_cnn,
+    mobilenet_v1_vww,
+    mobilenet_v2_035,
+    resnet8,
+    sensors_1d,
+)
 
 
 def lenet5(*, classes: int = 10) -> Graph:
@@ -111,11 +120,6 @@ def mobilenet_v1_025(*, classes: int = 10, size: int = 28, channels: int = 1) ->
     return Graph.build((channels, size, size), ops, "mobilenet_v1_025")
 
 
-MOBILENET_PAIRS = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128, 1),) * 5,
-                    (256, 2), (256, 1))
-"""Output channels of the pointwise and stride of the depthwise convolution, at width 0.25."""
-
-
 def ds_cnn_s(*, classes: int = 10, dropout: float = 0.0) -> Graph:
     """DS-CNN-S for keyword spotting (Zhang et al., 2018), input 1x32x32 (mel bands, time).
 
@@ -144,7 +148,10 @@ def _clipped(conv: Conv) -> list[Op]:
 
 _NETWORKS: dict[str, Callable[..., Graph]] = {
     "lenet5": lenet5, "1x": one_x, "digits": digits, "vgg16": vgg16, "resnet20": resnet20,
-    "mobilenet_v1_025": mobilenet_v1_025, "ds_cnn_s": ds_cnn_s}
+    "mobilenet_v1_025": mobilenet_v1_025, "ds_cnn_s": ds_cnn_s,
+    "resnet8": resnet8, "ds_cnn": ds_cnn, "mobilenet_v1_vww": mobilenet_v1_vww,
+    "autoencoder_640": autoencoder_640, "mobilenet_v2_035": mobilenet_v2_035,
+    "sensors_1d": sensors_1d}
 
 
 def names() -> tuple[str, ...]:

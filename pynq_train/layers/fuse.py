@@ -35,6 +35,7 @@ from pynq_train.layers import kinds
 from pynq_train.layers.branch_order import execution_order
 from pynq_train.layers.concat import Copy, place_concats
 from pynq_train.layers.fused_layer import Drop, FusedLayer, Norm, in_series
+from pynq_train.layers.pieces import Pieces
 from pynq_train.layers.supported import check_supported
 
 __all__ = ["Drop", "Edge", "FusedLayer", "Norm", "edges", "fuse", "in_series"]
@@ -380,11 +381,18 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
             out_shape=out, kernel=op.kernel_sides, stride=op.stride_sides, pad_top=rows.pad_before,
             pad_left=cols.pad_before, bias=op.bias, groups=op.groups)
     if isinstance(op, Upsample):
-        out = op.out_shape(shape)
-        return FusedLayer(
+        out, factor = op.out_shape(shape), op.factor
+        layer = FusedLayer(
             kind=kinds.UPSAMPLE, name=op.name, in_shape=shape, out_shape_before_pool=out,
-            out_shape=out, kernel=Pair.of(op.factor), stride=Pair.of(op.factor), groups=shape[0],
+            out_shape=out, kernel=Pair.of(factor), stride=Pair.of(factor), groups=shape[0],
             average=True)
+        if op.corners:
+            return replace(layer, kernel=Pair.of(2 * factor - 1), pad_top=factor - 1,
+                           pad_left=factor - 1)
+        if op.mode == "bilinear":
+            taps = len(Pieces.of(*shape[1:], factor).weights)
+            return replace(layer, kind=kinds.BILINEAR, kernel=Pair(1, taps))
+        return layer
     layer = FusedLayer(kind=kinds.ADD, name=op.name, in_shape=shape, out_shape_before_pool=shape,
                        out_shape=shape, activation=activation)
     if isinstance(op, BatchNorm):

@@ -54,10 +54,11 @@ class FusedLayer:
     and max pooling commute, so their order is not kept. ``sources``: positions of the layers that
     it reads, -1 for the images. ``average``: average pooling, a convolution of one channel per
     group whose weights, 1 / (kernel rows * columns), never learn; so is ``upsample``, transposed,
-    whose weights are one: kernel and stride are its factor. ``first``: channels of zeros in front
-    of those of the input, whose weights are one and never learn (``average`` holds too); None for
-    other layers. Kernel, stride and padding of a transposed layer are those of the windows over its
-    output, one for each pixel of its input.
+    whose weights are one, or those of a bilinear one: its stride is its factor. ``bilinear`` has
+    the weights of all its pieces (``layers.pieces``) in a row. ``first``: channels of zeros in
+    front of those of the input, whose weights are one and never learn (``average`` holds too); None
+    for other layers. Kernel, stride and padding of a transposed layer are those of the windows over
+    its output, one for each pixel of its input.
     """
 
     kind: Kind

@@ -34,6 +34,7 @@ class Kind:
         own_mask: training keeps flags of it, with an activation behind it or not.
         reads_masked: its backward pass can read a gradient through the flags of another layer. A
             mean's cannot: the pass has the pixels of its input, the flags those of its output.
+        pieced: it is several convolutions over parts of the maps (``layers.pieces``).
         transposed: its forward pass is the backward pass of windows over its output, and its
             backward pass their forward pass.
     """
@@ -50,6 +51,7 @@ class Kind:
     own_mask: bool = False
     reads_masked: bool = False
     transposed: bool = False
+    pieced: bool = False
 
     def __str__(self) -> str:
         """Return the label."""
@@ -81,6 +83,8 @@ DENSE = Kind("dense", Opcode.CONV, nodes.BACKWARD, fully_connected=True, to_vect
              free_exponent=True)
 UPSAMPLE = Kind("upsample", Opcode.CONV, nodes.BACKWARD, free_exponent=True, transposed=True)
 TRANSPOSE = Kind("transpose", Opcode.CONV, nodes.BACKWARD, free_exponent=True, transposed=True)
+BILINEAR = Kind("bilinear", Opcode.CONV, nodes.BACKWARD, free_exponent=True, transposed=True,
+                pieced=True)
 NORM = Kind("norm", Opcode.VECTOR, nodes.NORM, normalises=True, wordwise=True, free_exponent=True,
             reads_masked=True)
 ADD = Kind("add", Opcode.VECTOR, None, wordwise=True, free_exponent=True, reads_masked=True)
@@ -89,5 +93,5 @@ POOL = Kind("pool", Opcode.POOL, nodes.UNPOOL)
 DROP = Kind("drop", Opcode.VECTOR, nodes.DROP, wordwise=True, own_mask=True)
 CONCAT = Kind("concat", None, nodes.VIEW, wordwise=True, free_exponent=True)
 
-KINDS = (CONV, DENSE, UPSAMPLE, TRANSPOSE, NORM, ADD, MEAN, POOL, DROP, CONCAT)
+KINDS = (CONV, DENSE, UPSAMPLE, TRANSPOSE, BILINEAR, NORM, ADD, MEAN, POOL, DROP, CONCAT)
 """All kinds."""

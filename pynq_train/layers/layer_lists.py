@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pynq_train.errors import UnknownName
-from pynq_train.graph import zoo
 from pynq_train.graph.activation import Activation
 from pynq_train.graph.windows import Pair
+from pynq_train.graph.zoo_tiny import MOBILENET_PAIRS
 from pynq_train.layers import kinds
 from pynq_train.layers.fuse import FusedLayer
 
@@ -74,7 +74,7 @@ def mobilenet() -> Layers:
     """The 27 convolutions of MobileNet-V1 0.25 for 28x28 images of one channel, with ReLU6."""
     relu6 = Activation.RELU6
     layers, size, width = [conv_layer("conv1", 8, 1, 28, activation=relu6)], 28, 8
-    for index, (out, stride) in enumerate(zoo.MOBILENET_PAIRS, 1):
+    for index, (out, stride) in enumerate(MOBILENET_PAIRS, 1):
         layers.append(conv_layer(f"dw{index}", width, width, size, 3, stride, groups=width,
                                  activation=relu6))
         size, before, width = -(-size // stride), width, out

@@ -16,6 +16,7 @@ from pynq_train.fixed.soft_float import BITS as SCALAR_BITS
 from pynq_train.fixed.soft_float import SoftFloats
 from pynq_train.graph.params import LayerParams
 from pynq_train.layers.fuse import FusedLayer
+from pynq_train.layers.pieces import Pieces, triangle
 from pynq_train.run.formats import MASTER_LIMIT, from_master, to_master
 from pynq_train.schedule.plan import Plan
 
@@ -57,11 +58,17 @@ class Masters:
     def averaging(cls, layer: FusedLayer) -> Masters:
         """Return the constant weights of a layer that the array copies or averages with.
 
-        Of average pooling 2**28 / (kernel rows * columns), to nearest; of an upsampling 1; of a
-        padding with channels 1 from each input channel to its place.
+        Of average pooling 2**28 / (kernel rows * columns), to nearest; of an upsampling 1, or what
+        a bilinear one mixes with; of a padding with channels 1 from each input channel to its
+        place.
         """
         values = np.full(layer.weight_shape, 1.0 if layer.kind.transposed
                          else 1.0 / layer.kernel.area)
+        if layer.kind.pieced:
+            values[:] = Pieces.of(*layer.in_shape[1:], layer.stride.rows).weights
+        elif layer.kind.transposed and layer.kernel != layer.stride:
+            slope = triangle(layer.stride.rows)
+            values[:] = np.outer(slope, slope)
         if layer.first is not None:
             m, n, *_ = layer.weight_shape
             values = np.eye(m, n, -layer.first)[:, :, None, None]

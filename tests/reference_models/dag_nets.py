@@ -65,6 +65,10 @@ _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
         ConvTranspose(4, (2, 4), (1, 3), ((1, 0), (0, 2)), (0, 1), bias=False), BatchNorm(),
         AvgPool((1, 3), (1, 3)), ConvTranspose(4, 2, 3, "same", groups=2), Relu6(),
         MaxPool2x2(), ConvTranspose(4, 3, 2, "same", groups=4), AvgPool(2, 2), Dense(3)]),
+    "bilinear": ((2, 3, 4), [
+        Conv(5, 3, padding=1), Upsample(2, mode="bilinear"), Relu(), Conv(4, 3, 2, 1, name="p"),
+        Upsample(3, mode="bilinear"), Conv(4, 3, 3), Upsample(4, mode="bilinear"), AvgPool(4, 4),
+        Upsample(3, mode="bilinear", corners=True), Dense(3)]),
     "rectangles": ((2, 9, 7), [
         Conv(4, (4, 3), (2, 1), ((1, 2), (2, 0))), Relu(), Conv(6, (1, 3), (1, 2), "same"),
         BatchNorm(), Relu(), Conv(6, (3, 1), (1, 3), ((0, 2), 0), groups=6),

@@ -63,6 +63,8 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -
         return _windows(op, x, 0.0).mean((4, 5))
     if isinstance(op, o.Dropout):
         return x  # masked, in training
+    if isinstance(op, o.Upsample) and op.mode == "bilinear":
+        return _bilinear(op, x)
     simple = {
         Relu: lambda: np.maximum(x, 0), Relu6: lambda: np.minimum(np.maximum(x, 0), 6),
         o.GlobalAvgPool: lambda: x.mean((2, 3), keepdims=True), o.Add: lambda: args[0] + args[1],
@@ -118,6 +120,21 @@ def _conv_transpose(op: o.ConvTranspose, p: LayerParams | None, x: Array) -> Arr
         top, left = (one[0] if isinstance(one, tuple) else one for one in pads)
     cut = whole[:, :, top : top + high, left : left + wide]
     return cut if p.bias is None else cut + np.float64(p.bias)[:, None, None]
+
+
+def _bilinear(op: o.Upsample, x: Array) -> Array:
+    """Each pixel from the four around its place; a place outside is moved to the border."""
+    _, high, wide = op.out_shape(x.shape[1:])
+    out = np.zeros((*x.shape[:2], high, wide))
+    for r, c in np.ndindex(high, wide):
+        places = [at / op.factor if op.corners else (at + 0.5) / op.factor - 0.5 for at in (r, c)]
+        near = [min(max(place, 0.0), size - 1.0) for place, size in zip(places, x.shape[2:])]
+        low = [int(place) for place in near]
+        for down, right in np.ndindex(2, 2):
+            share = abs(1 - down - (near[0] - low[0])) * abs(1 - right - (near[1] - low[1]))
+            row, col = min(low[0] + down, x.shape[2] - 1), min(low[1] + right, x.shape[3] - 1)
+            out[:, :, r, c] += share * x[:, :, row, col]
+    return out
 
 
 def _mask(rate: float, shape: tuple[int, ...], place: tuple[int, int, int]) -> Array:

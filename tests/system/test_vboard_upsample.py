@@ -21,3 +21,17 @@ def test_same_bits(seed: int) -> None:
         Concat("join", ("other", "wide")), MaxPool2x2(), Upsample(3), Relu(), Dense(4)], "up")
     report = pt.verify(graph, batch=3, steps=1, seed=seed)
     assert report.mismatches == 0 and report.descriptors > 40
+
+
+def test_same_bits_of_bilinear_ones() -> None:
+    """Of an input, a masked gradient, a source of a concatenation; more channels than a tile."""
+    graph = Graph.build((3, 3, 2), [
+        Upsample(2, "first", mode="bilinear"), Conv(20, 3, 1, 1, name="a"), Relu(name="r"),
+        AvgPool(2, 2, 0), Conv(20, 1), Upsample(2, "up", mode="bilinear"),
+        Add("sum", ("r", "up")), Relu("s"), Conv(8, 2, 2, name="b"),
+        Upsample(4, "wide", mode="bilinear"), Relu(), AvgPool(4, 4, name="t"),
+        Upsample(3, "c", mode="bilinear", corners=True),
+        Conv(4, 3, 1, 1, name="d"), Concat("join", ("c", "d")),
+        Conv(5, 3, 2), Upsample(3, "e", mode="bilinear"), Dense(4)], "up")
+    report = pt.verify(graph, batch=3, steps=1, seed=1)
+    assert report.mismatches == 0 and report.descriptors > 100

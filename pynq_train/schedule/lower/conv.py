@@ -62,8 +62,11 @@ class LayerAddresses:
         return replace(self, x=self.dy, dx=self.y, y=self.dx, dy=self.x)
 
     def section(self, spec: LayerSpec, momentum: bool) -> LayerAddresses:
-        """Return the addresses of a section of a grouped layer, from those of the layer."""
-        origin = spec.origin
+        """Return the addresses of a section or a piece of a layer, from those of the layer."""
+        origin, piece = spec.origin, spec.offsets
+        if piece is not None:
+            return replace(self, x=self.x + piece.x, dx=self.dx + piece.x, y=self.y + piece.y,
+                           dy=self.dy + piece.y, w16=self.w16 + piece.weights)
         if origin is None:
             return self
         x, y = origin.x_blocks * spec.x.block_stride, origin.y_blocks * spec.y.block_stride

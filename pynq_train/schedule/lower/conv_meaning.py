@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from pynq_train.graph.activation import Activation
-from pynq_train.graph.windows import ONE
+from pynq_train.graph.windows import ONE, Pair
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.words import CHANNELS_PER_WORD, WORD_BYTES, ceil_div, master_bytes
 from pynq_train.layers import kinds
+from pynq_train.layers.pieces import Pieces
 from pynq_train.program.program import Fields
 from pynq_train.schedule.passes.geometry import PassShape
 from pynq_train.schedule.specs.layout import MapLayout
@@ -93,6 +94,28 @@ def scratch_layer(spec: LayerSpec) -> LayerSpec:
     groups = None if spec.groups is None or spec.groups.tiled else spec.groups
     return replace(spec, x=zeros, n=CHANNELS_PER_WORD, nb=1, kernel=ONE, stride=ONE,
                    pad_top=0, pad_left=0, groups=groups)
+
+
+def piece_of(spec: LayerSpec, at: ConvTensors, number: int) -> tuple[LayerSpec, ConvTensors]:
+    """Return a piece of a bilinear enlargement as a layer, and its tensors.
+
+    Args:
+        spec: the enlargement.
+        at: its tensors.
+        number: which of its pieces.
+    """
+    piece = Pieces.of(spec.x.rows, spec.x.cols, spec.stride.rows).all[number]
+    down, right = piece.rows, piece.cols
+    small = down.small * spec.x.row_stride + right.small * WORD_BYTES
+    large = down.large * spec.y.row_stride + right.large * WORD_BYTES
+    taps = 2 * ceil_div(spec.m, spec.m_tile) * spec.nb * spec.m_tile * CHANNELS_PER_WORD
+    return (replace(spec, kernel=piece.kernel, stride=Pair(down.stride, right.stride),
+                    pad_top=down.pad, pad_left=right.pad, out_rows=down.windows,
+                    out_cols=right.windows,
+                    x=replace(spec.x, rows=down.windows, cols=right.windows),
+                    y=replace(spec.y, rows=down.size, cols=right.size)),
+            replace(at, x=at.x + small, dx=at.dx + small, y=at.y + large, dy=at.dy + large,
+                    w16=at.w16 + piece.first * taps))
 
 
 def _is_scratch(spec: LayerSpec) -> bool:

@@ -18,7 +18,7 @@ from pynq_train.hw.words import CHANNELS_PER_WORD, FLAG_MASK_PIXELS, WORD_BYTES,
 from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import DLOGITS, BackwardNode, GradientRef
 from pynq_train.program.program import Fields
-from pynq_train.schedule.lower.conv_meaning import ConvTensors, convolution, scratch_layer
+from pynq_train.schedule.lower.conv_meaning import ConvTensors, convolution, piece_of, scratch_layer
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.usage import ZEROS
 from pynq_train.schedule.plan import Plan
@@ -210,6 +210,9 @@ class Meanings:
             dy=self._at(gradient.tensor), w16=self._at(f"{name}.w16"), wv=self._at(f"{name}.wv"),
             bias=self._at(f"{name}.bias"), db=self._at(f"{name}.db"))
         bias, momentum = spec.bias, plan.momentum
+        piece = descriptor.tiled.shape.spec.offsets
+        if piece is not None:
+            spec, tensors = piece_of(spec, tensors, piece.number)
         if plan.layers[layer].kind.transposed and work != Work.BIAS_GRADIENT:
             # What is written stands for the gradient of a convolution's input, what is read for
             # that of its output.

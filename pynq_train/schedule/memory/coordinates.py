@@ -234,6 +234,8 @@ def _weights(spec: LayerSpec, nbytes: int) -> tuple[Axis, ...]:
 
     Of a grouped layer each section comes by itself, with input channels counted from its first.
     """
+    if spec.kind.pieced:
+        return (Axis("weight", spec.weight_elements, nbytes),)
     row = CHANNELS_PER_WORD * nbytes
     tap = spec.m_tile * row
     kernel, tile = spec.kernel, spec.nb * spec.kernel.area * tap

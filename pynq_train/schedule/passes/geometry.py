@@ -138,6 +138,8 @@ class PassShape:
         name = kind.name.lower().replace("_", " ")
         if self.kind is Pass.WEIGHT_GRADIENT and self.outer < self.spec.m_tiles:
             name += f" {self.m_first}..{self.m_first + self.outer - 1}"
+        if self.spec.offsets is not None:
+            name += f" piece {self.spec.offsets.number}"
         if self.spec.origin is not None:
             name += f" group {self.spec.origin.group}"
         phases = self.kind is Pass.BACKWARD and self.spec.stride.area > 1
@@ -210,12 +212,17 @@ def backward_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
 
 def output_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
     """Return what computes a layer's output: one shape, or one per row phase if transposed."""
-    return (backward_shapes(spec.mirrored()) if spec.kind.transposed else (forward_shape(spec),))
+    if not spec.kind.transposed:
+        return (forward_shape(spec),)
+    return tuple(shape for piece in spec.pieces(forward=True)
+                 for shape in backward_shapes(piece.mirrored()))
 
 
 def input_gradient_shapes(spec: LayerSpec) -> tuple[PassShape, ...]:
     """Return what computes the gradient of a layer's input from that of its output."""
-    return ((forward_shape(spec.mirrored()),) if spec.kind.transposed else backward_shapes(spec))
+    if not spec.kind.transposed:
+        return backward_shapes(spec)
+    return tuple(forward_shape(piece.mirrored()) for piece in spec.pieces(forward=False))
 
 
 def weight_gradient_shape(spec: LayerSpec, first: int = 0, count: int | None = None) -> PassShape:

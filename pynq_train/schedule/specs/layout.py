@@ -81,6 +81,11 @@ class MapLayout:
         """Return this feature map with ``blocks`` channel blocks from an image to the next."""
         return replace(self, image_stride=blocks * self.block_stride)
 
+    def window(self, row: int, col: int, rows: int, cols: int) -> tuple[MapLayout, int]:
+        """Return some rows and columns of each image, and the bytes in front of the first."""
+        return (replace(self, rows=rows, cols=cols),
+                row * self.row_stride + col * self.col_stride)
+
     def flattened(self) -> MapLayout:
         """Return this feature map as a dense layer reads it: a dense map of the same bytes.
 

@@ -32,6 +32,7 @@ from pynq_train.hw.words import (
 from pynq_train.layers import kinds
 from pynq_train.layers.fuse import Drop, FusedLayer
 from pynq_train.layers.kinds import Kind
+from pynq_train.layers.pieces import Piece, Pieces
 from pynq_train.schedule.specs.concat_buffer import image_pitch_blocks
 from pynq_train.schedule.specs.groups import Groups, Origin
 from pynq_train.schedule.specs.layout import (
@@ -42,6 +43,16 @@ from pynq_train.schedule.specs.layout import (
     pack_weights,
     unpack_weights,
 )
+
+
+@dataclass(frozen=True)
+class Offsets:
+    """Where a piece of a layer begins: its number, and bytes in input, output and weights."""
+
+    number: int
+    x: int
+    y: int
+    weights: int
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,7 @@ class LayerSpec:
         groups: of a grouped convolution.
         drop: of a dropout.
         origin: of a section of a grouped convolution: where it begins in the layer.
+        offsets: of a piece of a layer: where it begins in the layer's tensors.
     """
 
     index: int
@@ -106,6 +118,7 @@ class LayerSpec:
     groups: Groups | None = None
     drop: Drop | None = None
     origin: Origin | None = None
+    offsets: Offsets | None = None
 
     @property
     def on_array(self) -> bool:
@@ -245,6 +258,11 @@ class LayerSpec:
 
         Grouped: ``W[m, n of a group, kr, kc]``; between the groups stands ``absent``.
         """
+        if self.kind.pieced:
+            pieces = self._pieces.all
+            return np.concatenate([self._piece(piece, 0).pack_weights(
+                values[:, :, 0, piece.first :][:, :, : piece.kernel.area].reshape(
+                    len(values), -1, *piece.kernel), absent).ravel() for piece in pieces])
         if self.groups is not None:
             return np.concatenate([pack_weights(own, self.nb, self.m_tile)
                                    for own in self.groups.spread(values, absent)])
@@ -348,7 +366,36 @@ class LayerSpec:
 
         Their backward pass is its forward pass, their forward pass its backward pass.
         """
-        return replace(self, x=self.y, y=self.x, backward=True)
+        offsets = self.offsets
+        if offsets is not None:
+            offsets = replace(offsets, x=offsets.y, y=offsets.x)
+        return replace(self, x=self.y, y=self.x, backward=True, offsets=offsets)
+
+    @property
+    def _pieces(self) -> Pieces:
+        return Pieces.of(self.x.rows, self.x.cols, self.stride.rows)
+
+    def pieces(self, forward: bool) -> tuple[LayerSpec, ...]:
+        """Return the convolutions that compute the output, or the gradient of the input.
+
+        They are transposed layers: of most layers there is one, the layer itself.
+        """
+        if not self.kind.pieced:
+            return (self,)
+        whole = self._pieces
+        some = whole.forward if forward else whole.backward
+        return tuple(self._piece(piece, whole.all.index(piece)) for piece in some)
+
+    def _piece(self, piece: Piece, number: int) -> LayerSpec:
+        """Return a piece as a layer of its own."""
+        rows, cols = piece.rows, piece.cols
+        x, x_at = self.x.window(rows.small, cols.small, rows.windows, cols.windows)
+        y, y_at = self.y.window(rows.large, cols.large, rows.size, cols.size)
+        weights = piece.first * self.m_tiles * self.nb * self.weight_block_bytes
+        return replace(self, kind=kinds.UPSAMPLE, kernel=piece.kernel,
+                       stride=Pair(rows.stride, cols.stride), pad_top=rows.pad, pad_left=cols.pad,
+                       out_rows=rows.windows, out_cols=cols.windows, x=x, y=y,
+                       offsets=Offsets(number, x_at, y_at, weights))
 
     def weighed(self) -> LayerSpec:
         """Return the layer as its weight gradient sees it: :meth:`mirrored` if transposed.

@@ -237,7 +237,7 @@ def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
         layers.Conv2D(8, (12, 1), padding="same", name="oblong"),
         layers.LayerNormalization(name="ln"),
         layers.Conv2D(8, 3, dilation_rate=2, name="dilated"),
-        layers.UpSampling2D(interpolation="bilinear", name="up"),
+        layers.UpSampling2D(interpolation="bicubic", name="up"),
         layers.Flatten(), layers.Dense(3, activation="tanh", name="d")], name="bad")
     model.get_layer("c").set_weights([w * 0 + 9 for w in model.get_layer("c").get_weights()])
     with pytest.raises(UnsupportedModel) as caught:

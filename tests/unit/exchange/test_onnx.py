@@ -20,8 +20,9 @@ from pynq_train.layers import fuse
 pytestmark = [pytest.mark.needs("onnx", "onnxruntime"),
               pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
-GRAPHS = {**NETWORKS, **CONCATENATED,
-          **{name: zoo.get(name) for name in zoo.names() if name != "vgg16"}}
+# With random parameters each block of MobileNetV2 doubles what float32 rounds away.
+GRAPHS = {**NETWORKS, **CONCATENATED, **{name: zoo.get(name) for name in zoo.names()
+                                         if name not in ("vgg16", "mobilenet_v2_035")}}
 
 
 def runtime(path: Path, x: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
         "Conv2d Linear BatchNorm2d BatchNorm1d ReLU ReLU6 Hardtanh MaxPool2d AvgPool2d "
         "AdaptiveAvgPool2d Flatten Dropout Dropout1d Dropout2d AlphaDropout ZeroPad2d "
         "ConstantPad2d Identity Softmax LogSoftmax Upsample UpsamplingNearest2d "
-        "ConvTranspose1d ConvTranspose2d"),
+        "UpsamplingBilinear2d ConvTranspose1d ConvTranspose2d"),
     "torch functions": (torch_nodes.FUNCTIONS,
         "sub mul div truediv add iadd cat concat relu relu_ relu6 hardtanh concatenate conv2d "
         "conv1d max_pool1d avg_pool1d adaptive_avg_pool1d "

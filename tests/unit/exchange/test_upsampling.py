@@ -14,8 +14,6 @@ from pynq_train.graph import Conv, Dense, Graph, Upsample
 from pynq_train.graph.reference import FloatTrainer
 from pynq_train.layers import init_params
 
-GRAPH = Graph.build((2, 3, 4), [Conv(4, 3, padding=1), Upsample(3), Dense(3)])
-
 
 def resized(folder: Path, kind: str, inputs: list[str], arrays: dict[str, np.ndarray],
             opset: int = 13, **attributes: Any) -> Path:
@@ -72,7 +70,12 @@ def test_resize_of_some_axes_and_upsample(tmp_path: Path, rng: np.random.Generat
 
 @pytest.mark.needs("onnx")
 @pytest.mark.parametrize(("arrays", "attributes", "why"), [
-    (TWICE, {"mode": "linear"}, "has mode linear: use mode nearest"),
+    (TWICE, {"mode": "cubic"}, "has mode cubic: use mode nearest or linear"),
+    (TWICE, {"mode": "linear", "coordinate_transformation_mode": "asymmetric"},
+     r"takes its pixels by asymmetric: use half_pixel \(align_corners=False\)"),
+    (TWICE, {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+     r"enlarges 4x6 to 8x12 with align_corners: .*or a size of factor \* \(size - 1\) \+ 1"),
+    ({"s": np.array([1, 1, 2, 1], np.float32)}, {"mode": "linear"}, "enlarges 4x6 to 8x6: enlarge"),
     (TWICE, {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil"},
      "takes its pixels by asymmetric and ceil, not each 2 times"),
     (TWICE, {"coordinate_transformation_mode": "align_corners"},
@@ -87,16 +90,52 @@ def test_other_ways_are_refused(tmp_path: Path, arrays: Any, attributes: Any, wh
 
 
 @pytest.mark.needs("onnx", "onnxruntime")
-def test_there_and_back(tmp_path: Path, rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("how", ["half_pixel", "pytorch_half_pixel"])
+def test_linear_resize(how: str, tmp_path: Path, rng: np.random.Generator) -> None:
+    same_as_runtime(resized(tmp_path, "Resize", ["", "s"], TWICE, mode="linear",
+                            coordinate_transformation_mode=how), rng)
+
+
+@pytest.mark.needs("torch")
+@pytest.mark.parametrize(("size", "options", "factor"), [
+    (None, {"scale_factor": 2}, 2), (None, {"scale_factor": 3, "align_corners": False}, 3),
+    ((7, 9), {"align_corners": True}, 2), ((13, 17), {"align_corners": True}, 4)])
+def test_bilinear_of_torch(size: Any, options: dict[str, Any], factor: int,
+                           rng: np.random.Generator) -> None:
+    import torch
+    from torch import nn
+
+    grow = nn.Upsample(size, mode="bilinear", **options)
+    x = rng.normal(size=(2, 2, 4, 5)).astype(np.float32)
+    features = grow(torch.from_numpy(x)).flatten(1).shape[1]
+    net = nn.Sequential(grow, nn.Flatten(), nn.Linear(features, 3))
+    model = pt.from_torch(net, x)
+    (up,) = (op for op in model.graph.ops if isinstance(op, Upsample))
+    assert (up.factor, up.mode, up.corners) == (factor, "bilinear", size is not None)
+    np.testing.assert_allclose(FloatTrainer(model.graph, model.params).logits(x),
+                               net(torch.from_numpy(x)).detach().numpy(), rtol=1e-4, atol=1e-5)
+    net[0] = nn.UpsamplingBilinear2d(scale_factor=2)
+    with pytest.raises(UnsupportedModel, match="enlarges 4x5 to 8x10 with align_corners"):
+        pt.from_torch(net, x)
+
+
+@pytest.mark.needs("onnx", "onnxruntime")
+@pytest.mark.parametrize("up", [Upsample(3), Upsample(3, mode="bilinear"),
+                                Upsample(3, mode="bilinear", corners=True)])
+def test_there_and_back(up: Upsample, tmp_path: Path, rng: np.random.Generator) -> None:
     import onnxruntime
 
-    params, path = init_params(GRAPH, 1), tmp_path / "m.onnx"
-    pt.export_onnx(GRAPH, params, path)
+    graph = Graph.build((2, 3, 4), [Conv(4, 3, padding=1), up, Dense(3)])
+    params, path = init_params(graph, 1), tmp_path / "m.onnx"
+    pt.export_onnx(graph, params, path)
     x = rng.normal(size=(2, 2, 3, 4)).astype(np.float32)
-    want = FloatTrainer(GRAPH, params).logits(x)
+    want = FloatTrainer(graph, params).logits(x)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     np.testing.assert_allclose(session.run(None, {"input": x})[0], want, rtol=1e-4, atol=1e-5)
-    assert [type(op) for op in pt.from_onnx(path).graph.ops] == [type(op) for op in GRAPH.ops]
+    back = pt.from_onnx(path).graph.ops
+    assert [type(op) for op in back] == [type(op) for op in graph.ops]
+    assert [(op.factor, op.mode, op.corners) for op in back if isinstance(op, Upsample)] == [
+        (up.factor, up.mode, up.corners)]
 
 
 @pytest.mark.needs("torch")
@@ -129,8 +168,8 @@ def test_torch(rng: np.random.Generator) -> None:
     assert [op.factor for op in model.graph.ops if isinstance(op, Upsample)] == [3, 2]
     np.testing.assert_allclose(FloatTrainer(model.graph, model.params).logits(x),
                                net(torch.from_numpy(x)).detach().numpy(), rtol=1e-3, atol=1e-4)
-    with pytest.raises(UnsupportedModel, match="has mode 'bilinear': use mode 'nearest'"):
-        pt.from_torch(Net("bilinear"), images(3, 4))
+    with pytest.raises(UnsupportedModel, match="has mode 'bicubic': use mode 'nearest' or 'bil"):
+        pt.from_torch(Net("bicubic"), images(3, 4))
 
 
 @pytest.mark.needs("keras", "torch")
@@ -149,7 +188,14 @@ def test_keras(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> Non
     np.testing.assert_allclose(
         FloatTrainer(found.graph, found.params).logits(x.transpose(0, 3, 1, 2)),
         np.asarray(model.predict(x, verbose=0)), rtol=1e-3, atol=1e-4)
-    with pytest.raises(UnsupportedModel, match="has interpolation 'bilinear'"):
-        pt.from_keras(net(size=2, interpolation="bilinear"))
+    with pytest.raises(UnsupportedModel, match="has interpolation 'bicubic'"):
+        pt.from_keras(net(size=2, interpolation="bicubic"))
+    model = net(size=2, interpolation="bilinear")
+    found = pt.from_keras(model)
+    assert Upsample(2, "up_sampling2d", (), "bilinear").mode in {
+        op.mode for op in found.graph.ops if isinstance(op, Upsample)}
+    np.testing.assert_allclose(
+        FloatTrainer(found.graph, found.params).logits(x.transpose(0, 3, 1, 2)),
+        np.asarray(model.predict(x, verbose=0)), rtol=1e-3, atol=1e-4)
     with pytest.raises(UnsupportedModel, match="multiplies rows by 2 and columns by 3"):
         pt.from_keras(net(size=(2, 3)))

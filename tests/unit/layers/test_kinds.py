@@ -41,19 +41,21 @@ def test_what_each_kind_of_layer_does() -> None:
     assert {str(kind): kind.opcode for kind in KINDS} == {
         "conv": Opcode.CONV, "dense": Opcode.CONV, "norm": Opcode.VECTOR, "add": Opcode.VECTOR,
         "mean": Opcode.VECTOR, "pool": Opcode.POOL, "drop": Opcode.VECTOR, "concat": None,
-        "upsample": Opcode.CONV, "transpose": Opcode.CONV}
+        "upsample": Opcode.CONV, "transpose": Opcode.CONV,
+        "bilinear": Opcode.CONV}
     assert {str(kind): str(kind.backward) for kind in KINDS} == {
         "conv": "backward", "dense": "backward", "norm": "norm", "add": "None", "mean": "spread",
         "pool": "unpool", "drop": "drop", "concat": "view", "upsample": "backward",
-        "transpose": "backward"}
+        "transpose": "backward", "bilinear": "backward"}
     assert of("fully_connected") == {"dense"}
-    assert of("convolves") == {"conv", "upsample", "transpose"}
+    assert of("convolves") == {"conv", "upsample", "transpose", "bilinear"}
     assert of("normalises") == {"norm"} and of("reduces") == {"mean"}
     assert of("to_vector") == {"dense", "mean"}
     assert of("wordwise") == {"norm", "add", "drop", "concat"}
     assert of("free_exponent") == {"conv", "dense", "norm", "add", "concat", "upsample",
-                                    "transpose"}
-    assert of("transposed") == {"upsample", "transpose"}
+                                    "transpose", "bilinear"}
+    assert of("transposed") == {"upsample", "transpose", "bilinear"}
+    assert of("pieced") == {"bilinear"}
     assert of("own_mask") == {"drop"} and of("reads_masked") == {"norm", "add"}
 
 
