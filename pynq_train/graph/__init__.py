@@ -1,6 +1,16 @@
 """What to compute: networks as frozen values and their shapes."""
 
 from pynq_train.graph.activation import Relu, Relu6
+from pynq_train.graph.curves import (
+    Elu,
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
+    Sigmoid,
+    Silu,
+    Tanh,
+)
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import (
@@ -15,6 +25,7 @@ from pynq_train.graph.ops import (
     GlobalAvgPool,
     MaxPool,
     MaxPool2x2,
+    Multiply,
     Op,
     PadChannels,
     Shape,
@@ -30,18 +41,27 @@ __all__ = [
     "Conv",
     "Dense",
     "Dropout",
+    "Elu",
     "Flatten",
+    "Gelu",
     "GlobalAvgPool",
     "Graph",
+    "HardSigmoid",
+    "HardSwish",
     "LayerParams",
+    "LeakyRelu",
     "MaxPool",
     "MaxPool2x2",
     "Model",
+    "Multiply",
     "Op",
     "PadChannels",
     "Relu",
     "Relu6",
     "Sequential",
     "Shape",
+    "Sigmoid",
+    "Silu",
+    "Tanh",
     "Upsample",
 ]

@@ -23,6 +23,7 @@ from pynq_train.graph.ops import (
     AvgPool,
     BatchNorm,
     Conv,
+    Curve,
     Dense,
     Flatten,
     GlobalAvgPool,
@@ -38,7 +39,7 @@ from pynq_train.hw.words import CHANNELS_PER_WORD
 _TAILS = (Activate, MaxPool2x2)
 _CONVOLUTIONS = (Conv, AvgPool, PadChannels)
 """Heads of layers that run as convolutions."""
-_FREE = (*_CONVOLUTIONS, Upsample, Dense, BatchNorm, Add, Concat)
+_FREE = (*_CONVOLUTIONS, Upsample, Dense, BatchNorm, Add, Concat, Curve)
 """Heads of layers whose output may have any exponent."""
 
 

@@ -6,173 +6,46 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pynq_train.errors import BadInput, UnsupportedModel
-from pynq_train.fixed import drop_threshold
 from pynq_train.graph.activation import Activation
 from pynq_train.graph.flat import map_shape
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
     ACTIVATIONS,
+    CURVES,
     Activate,
     Add,
     AvgPool,
     BatchNorm,
     Concat,
     Conv,
+    Curve,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
     MaxPool,
     MaxPool2x2,
+    Multiply,
     Op,
     PadChannels,
     Shape,
     Upsample,
 )
-from pynq_train.graph.windows import ONE, Pair
+from pynq_train.graph.windows import Pair
 from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.layers import kinds
 from pynq_train.layers.branch_order import execution_order
 from pynq_train.layers.concat import Copy, place_concats
-from pynq_train.layers.kinds import Kind
+from pynq_train.layers.fused import Drop, FusedLayer, Norm
 from pynq_train.layers.supported import check_supported
+from pynq_train.layers.vectors import with_vectors
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
              f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, Add, "
              "Dropout, GlobalAvgPool, Upsample, then optionally an activation; MaxPool; Concat; "
-             "PadChannels")
+             f"PadChannels; {', '.join(op.__name__ for op in CURVES)} behind any of them")
 _POOLS = (MaxPool, MaxPool2x2)
 _ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
-
-
-@dataclass(frozen=True)
-class Norm:
-    """Constants of a batch normalisation, as :class:`~pynq_train.graph.ops.BatchNorm` has them."""
-
-    momentum: float
-    eps: float
-    frozen: bool
-
-
-@dataclass(frozen=True)
-class Drop:
-    """A dropout: its rate, and its place in the graph, which names its random bits."""
-
-    rate: float
-    place: int
-
-    @property
-    def least(self) -> int:
-        """Smallest value of 16 random bits with which an element is kept."""
-        return drop_threshold(self.rate)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FusedLayer:
-    """One layer of the engine with what follows it on its way to memory.
-
-    ``conv`` and ``dense`` run on the array, with activation and pooling on the store path. ``norm``
-    (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
-    maps, or a copy of one) and ``drop`` (dropout: in training only) run on the vector unit, with an
-    activation behind them; so do ``mean`` (global average) and ``pool`` (maxima of windows),
-    without one: the activation behind a mean is that of a copy. ``concat`` runs nowhere: its
-    sources write where it stands.
-
-    Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
-    feature map it flattens (its weights are ``W[m, n]``, n over (channel, row, col)); kernel and
-    stride are 1 and padding 0 there. ``out_shape_before_pool`` is the convolution's own output;
-    zeros below and to the right follow from it (:attr:`pad_bottom`, :attr:`pad_right`). Activations
-    and max pooling commute, so their order is not kept. ``sources``: positions of the layers that
-    it reads, -1 for the images. ``average``: average pooling, a convolution of one channel per
-    group whose weights, 1 / (kernel rows * columns), never learn; so is ``upsample``, transposed,
-    whose weights are one: kernel and stride are its factor. ``first``: channels of zeros in front
-    of those of the input, whose weights are one and never learn (``average`` holds too); None for
-    other layers.
-    """
-
-    kind: Kind
-    name: str
-    in_shape: Shape
-    out_shape_before_pool: Shape
-    out_shape: Shape
-    kernel: Pair = ONE
-    stride: Pair = ONE
-    pad_top: int = 0
-    pad_left: int = 0
-    activation: Activation = Activation.NONE
-    pool: bool = False
-    bias: bool = False
-    groups: int = 1
-    average: bool = False
-    sources: tuple[int, ...] = (FROM_INPUT,)
-    norm: Norm | None = None
-    first: int | None = None
-    drop: Drop | None = None
-
-    @property
-    def on_array(self) -> bool:
-        """Whether the layer is a convolution or fully connected."""
-        return self.kind.on_array
-
-    @property
-    def out_channels(self) -> int:
-        """Output channels (units of a dense layer)."""
-        return self.out_shape[0]
-
-    @property
-    def in_features(self) -> int:
-        """Number of input values per image."""
-        return self.in_shape[0] * self.in_shape[1] * self.in_shape[2]
-
-    @property
-    def fan_in(self) -> int:
-        """Products per output value; 1 for a normalisation, 0 for a layer without weights."""
-        if not self.on_array:
-            return int(self.kind.normalises)
-        if self.kind.transposed:
-            return 1  # windows do not overlap
-        if self.kind.fully_connected:
-            return self.in_features
-        return self.in_shape[0] // self.groups * self.kernel.area
-
-    @property
-    def weight_shape(self) -> tuple[int, ...]:
-        """``(m, n, kr, kc)`` of a convolution, ``(m, n)`` of a dense layer, else ``(m,)``."""
-        if not self.on_array:
-            return (self.out_channels,)
-        if self.kind.fully_connected:
-            return (self.out_channels, self.in_features)
-        return (self.out_channels, self.in_shape[0] // self.groups, *self.kernel)
-
-    @property
-    def has_parameters(self) -> bool:
-        """Whether the layer has anything that can be trained."""
-        return (self.on_array and not self.average) or self.kind.normalises
-
-    @property
-    def pad_bottom(self) -> int:
-        """Zero rows that the last window reads below the image."""
-        return self._pad_after(1, self.pad_top)
-
-    @property
-    def pad_right(self) -> int:
-        """Zero columns that the last window reads right of the image."""
-        return self._pad_after(2, self.pad_left)
-
-    @property
-    def macs_per_image(self) -> int:
-        """Multiply-adds of one pass over one image on the array."""
-        _, rows, cols = self.out_shape_before_pool
-        return self.out_channels * rows * cols * self.fan_in if self.on_array else 0
-
-    def _pad_after(self, axis: int, before: int) -> int:
-        """Return the zeros that the last window reads behind an axis with ``before`` zeros in
-        front."""
-        if not self.kind.convolves or self.kind.transposed:
-            return 0
-        kernel, stride = self.kernel[axis - 1], self.stride[axis - 1]
-        reach = (self.out_shape_before_pool[axis] - 1) * stride + kernel
-        return max(reach - before - self.in_shape[axis], 0)
 
 
 def in_series(layers: Iterable[FusedLayer]) -> tuple[FusedLayer, ...]:
@@ -315,7 +188,7 @@ class _Fusing:
         self._layers.sort(key=lambda layer: self._rank[layer.last])
         places = {layer.last: number for number, layer in enumerate(self._layers)}
         places[FROM_INPUT] = FROM_INPUT
-        return tuple(self._finish(layer, places) for layer in self._layers)
+        return with_vectors([self._finish(layer, places) for layer in self._layers])
 
     def edges(self) -> dict[str, Edge]:
         """Return the layer of each operation; what runs nowhere belongs to what it reads."""
@@ -380,9 +253,9 @@ class _Fusing:
         return isinstance(self._graph.ops[layer.first], _POOLS)
 
     def _flagless(self, layer: _Open | None) -> bool:
-        """Return whether a layer, a mean or upsampling, writes no flags: activations are layers."""
+        """Return whether a layer writes no flags, so that activations behind it are layers."""
         return layer is not None and isinstance(self._graph.ops[layer.first],
-                                                (GlobalAvgPool, Upsample))
+                                                (GlobalAvgPool, Upsample, Curve, Multiply))
 
     def _pool(self, layer: _Open, at: int, op: Op) -> bool:
         """Put a pooling behind a convolution on its way to memory; return whether that was done.
@@ -446,13 +319,14 @@ class _Fusing:
                           _ACTIVATION_FIRST if behind else SUPPORTED)
         if flattened and isinstance(op, (Conv, AvgPool, PadChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
-        if flattened and not isinstance(op, (Dense, Dropout)):
+        if flattened and not isinstance(op, (Dense, Dropout, Curve)):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
         if isinstance(op, _POOLS) and self._graph.in_shapes[at][0][1:] == (1, 1):
             raise _refuse(op, "reads a map of one pixel", "leave it out")
         if isinstance(op, Add) and not isinstance(op, Copy) and len(sources) != 2:
             raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
-        if isinstance(op, (BatchNorm, Add, GlobalAvgPool)) and FROM_INPUT in sources:
+        if isinstance(op, (BatchNorm, Add, GlobalAvgPool, Curve, Multiply)) and (
+                FROM_INPUT in sources):
             raise _refuse(op, "follows the input", "begin with a convolution")
 
     def _finish(self, layer: _Open, places: dict[int, int]) -> FusedLayer:
@@ -461,14 +335,24 @@ class _Fusing:
         place = layer.reads[0]
         shape = map_shape(self._graph, place) or (
             self._graph.input_shape if place == FROM_INPUT else self._graph.shapes[place])
+        reads = layer.reads
+        if isinstance(op, Multiply):
+            # The map comes first, the vector that scales it second.
+            shapes = [self._graph.shapes[one] for one in reads]
+            if shapes[0][1:] == (1, 1) != shapes[1][1:]:
+                reads = reads[::-1]
+            shape = self._graph.shapes[reads[0]]
         built = _layer(op, shape, layer.tail)
+        if isinstance(op, Multiply):
+            own = kinds.PRODUCT if shapes[0] == shapes[1] else kinds.SCALE
+            built = replace(built, kind=own)
         if isinstance(op, Concat):
             whole = self._graph.shapes[layer.first]
             built = replace(built, kind=kinds.CONCAT, in_shape=whole, out_shape_before_pool=whole,
                             out_shape=whole)
         if isinstance(op, Dropout):
             built = replace(built, kind=kinds.DROP, drop=Drop(op.rate, self._dropouts[op.name]))
-        return replace(built, sources=tuple(places[place] for place in layer.reads))
+        return replace(built, sources=tuple(places[place] for place in reads))
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
@@ -511,6 +395,8 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
                        out_shape=shape, activation=activation)
     if isinstance(op, BatchNorm):
         return replace(layer, kind=kinds.NORM, bias=True, norm=Norm(op.momentum, op.eps, op.frozen))
+    if isinstance(op, Curve):
+        return replace(layer, kind=kinds.CURVE, curve=replace(op, name="", inputs=()))
     if isinstance(op, GlobalAvgPool):
         out = op.out_shape(shape)
         return replace(layer, kind=kinds.MEAN, out_shape_before_pool=out, out_shape=out)
@@ -529,6 +415,15 @@ def _check_sums(layers: Sequence[FusedLayer]) -> None:
     vectors: list[bool] = []
     for layer in layers:
         some = [place >= 0 and vectors[place] for place in layer.sources]
+        if layer.kind.scales:
+            if not some[1]:
+                second = layers[layer.sources[1]].name
+                raise UnsupportedModel(
+                    f"layer {layer.name!r} scales the channels of a map",
+                    expected="a vector: behind GlobalAvgPool, Dense or 1x1 convolutions of it",
+                    found=f"{second}, a map of one pixel",
+                    fix="make it by GlobalAvgPool, or by Flatten and Dense")
+            some = some[:1]
         if layer.kind.wordwise and len(set(some)) > 1:
             names = [f"{layers[place].name} ({'vector' if vector else 'map'})"
                      for place, vector in zip(layer.sources, some)]
