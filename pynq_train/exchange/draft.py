@@ -46,6 +46,7 @@ from pynq_train.graph.ops import (
     BatchNorm,
     Concat,
     Conv,
+    Curve,
     Dense,
     Dropout,
     Flatten,
@@ -62,7 +63,7 @@ from pynq_train.layers.supported import value_problems, with_room
 
 __all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
 
-_ANY_LAYOUT = (Activate, Dropout, Add)
+_ANY_LAYOUT = (Activate, Curve, Dropout, Add)
 """Operations that do the same to every value, in whichever order the values stand."""
 _BY_CHANNEL = (BatchNorm, Concat)
 """Operations that do the same to all pixels of a channel, whether they have rows or not."""
@@ -151,6 +152,10 @@ class Draft:
         kept = first if isinstance(op, _ANY_LAYOUT) else Value("", shape, joined=joined)
         return Value(named.name, shape, pads, all(source.flat for source in sources),
                      *kept.layout, positive)
+
+    def maker(self, value: Value) -> Op | None:
+        """Return the operation that yields a value; None for the input."""
+        return next((op for op in reversed(self._ops) if op.name == value.name), None)
 
     def note_owner(self, name: str, part: str, owner: Any) -> None:
         """Note whose tensor the part (``weight``, ``bias``) of operation ``name`` is; see add."""
