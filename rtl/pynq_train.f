@@ -62,6 +62,7 @@ vector/pt_plane_runs.sv
 vector/pt_vector_in.sv
 vector/pt_vector_out.sv
 vector/pt_vector_coeff.sv
+vector/pt_vector_curve.sv
 vector/pt_vector_math.sv
 vector/pt_threefry.sv
 vector/pt_vector_drop.sv

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -36,6 +37,8 @@ BARS = {SPEAKERS: -0.5, DIGITS: -1.0}
 TWIN_BAR = -1.0
 """Points that golden may lose against float32."""
 BELOW = "BELOW THE BAR"
+COLUMNS = 140
+"""Longest line of a page."""
 
 
 def cases_of(task: str) -> list[str]:
@@ -115,18 +118,18 @@ def write_page(path: Path = PAGE, results: Path = store.PATH) -> None:
 
 
 def _how() -> list[str]:
-    return [f"{EPOCHS} epochs, mini-batch {BATCH}, on golden; mean of {len(SEEDS)} seeds and of "
-            f"{len(places(SPEAKERS))} held-out speakers or {len(places(DIGITS))} shifts. *Spoken",
+    text = (f"{EPOCHS} epochs, mini-batch {BATCH}, on golden; mean of {len(SEEDS)} seeds and of "
+            f"{len(places(SPEAKERS))} held-out speakers or {len(places(DIGITS))} shifts. *Spoken "
             f"digits*: {10 * PER_DIGIT} recordings of a speaker whom the network has never heard; "
-            f"the rest of the speaker's tests ({10 * LAST - 10 * PER_DIGIT}). *Shifted",
-            f"digits*: {MINE} images of a shifted copy of MNIST, {TESTED:,} to test. Differences "
-            "are means of pairs and their standard errors.",
-            "",
-            f"Learning rates are of {', '.join(f'{lr:g}' for lr in GRID)}, chosen by steps until "
-            "both neighbours were worse, in float32, with networks,",
-            "adapters and orders of another seed, on the last ten recordings of each digit of each "
-            "speaker, which test nothing here, and on training",
-            f"images of MNIST in each shift ({VALIDATED} to compare on): the best mean of both."]
+            f"the rest of the speaker's tests ({10 * LAST - 10 * PER_DIGIT}). *Shifted digits*: "
+            f"{MINE} images of a shifted copy of MNIST, {TESTED:,} to test. Differences are means "
+            "of pairs and their standard errors.")
+    rates = (f"Learning rates are of {', '.join(f'{lr:g}' for lr in GRID)}, chosen by steps until "
+             "both neighbours were worse, in float32, with networks, adapters and orders of "
+             "another seed, on the last ten recordings of each digit of each speaker, which test "
+             f"nothing here, and on training images of MNIST in each shift ({VALIDATED} to compare "
+             "on): the best mean of both.")
+    return [*textwrap.wrap(text, COLUMNS), "", *textwrap.wrap(rates, COLUMNS)]
 
 
 def _verdicts(runs: store.Runs) -> list[str]:

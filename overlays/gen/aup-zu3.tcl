@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part {}
   # contract that the engine decodes
-  variable contract_hash fe6b1eef883d5a318b477e39637f4749e54840d7c5f1ca1456c877efba02980a
+  variable contract_hash 16999807d8eebc9958559dda0c070192fecc765f4318530e1ad2213816a11575
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -78,6 +78,7 @@ namespace eval pt {
     {rtl/vector/pt_vector_in.sv}
     {rtl/vector/pt_vector_out.sv}
     {rtl/vector/pt_vector_coeff.sv}
+    {rtl/vector/pt_vector_curve.sv}
     {rtl/vector/pt_vector_math.sv}
     {rtl/vector/pt_threefry.sv}
     {rtl/vector/pt_vector_drop.sv}
@@ -134,8 +135,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION zynq7020}
-    {ABI 4}
-    {CONTRACT_HASH fe6b1eef883d5a318b477e39637f4749e54840d7c5f1ca1456c877efba02980a}
+    {ABI 5}
+    {CONTRACT_HASH 16999807d8eebc9958559dda0c070192fecc765f4318530e1ad2213816a11575}
   }
   # instance of the processing system, and its type
   variable processing_system zynq_ultra_ps_e_0

@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part xilinx.com:kv260_som:part0
   # contract that the engine decodes
-  variable contract_hash bf2f191c42c1974ac47f72c7f28dc3dd424640a9ad1b62ca2a021125e92b16dc
+  variable contract_hash ed73945f09bfbddf51856a6cbef183ab2ef22000d1746efbbe3070f5b593a341
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -78,6 +78,7 @@ namespace eval pt {
     {rtl/vector/pt_vector_in.sv}
     {rtl/vector/pt_vector_out.sv}
     {rtl/vector/pt_vector_coeff.sv}
+    {rtl/vector/pt_vector_curve.sv}
     {rtl/vector/pt_vector_math.sv}
     {rtl/vector/pt_threefry.sv}
     {rtl/vector/pt_vector_drop.sv}
@@ -134,8 +135,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION k26}
-    {ABI 4}
-    {CONTRACT_HASH bf2f191c42c1974ac47f72c7f28dc3dd424640a9ad1b62ca2a021125e92b16dc}
+    {ABI 5}
+    {CONTRACT_HASH ed73945f09bfbddf51856a6cbef183ab2ef22000d1746efbbe3070f5b593a341}
   }
   # instance of the processing system, and its type
   variable processing_system zynq_ultra_ps_e_0

@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part {}
   # contract that the engine decodes
-  variable contract_hash 7e392c20d9030977fb6529ab113df5e4491646ddf81ed0b542c4c3f4a772b100
+  variable contract_hash 01ea0aefd9cb3215f8eeaf2958fea3c49a43790a682cf0878f66e65b1baccd19
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -78,6 +78,7 @@ namespace eval pt {
     {rtl/vector/pt_vector_in.sv}
     {rtl/vector/pt_vector_out.sv}
     {rtl/vector/pt_vector_coeff.sv}
+    {rtl/vector/pt_vector_curve.sv}
     {rtl/vector/pt_vector_math.sv}
     {rtl/vector/pt_threefry.sv}
     {rtl/vector/pt_vector_drop.sv}
@@ -134,8 +135,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION small}
-    {ABI 4}
-    {CONTRACT_HASH 7e392c20d9030977fb6529ab113df5e4491646ddf81ed0b542c4c3f4a772b100}
+    {ABI 5}
+    {CONTRACT_HASH 01ea0aefd9cb3215f8eeaf2958fea3c49a43790a682cf0878f66e65b1baccd19}
   }
   # instance of the processing system, and its type
   variable processing_system processing_system7_0

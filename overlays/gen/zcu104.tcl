@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part xilinx.com:zcu104:part0
   # contract that the engine decodes
-  variable contract_hash 2770501d10d36d7832c98f9b94a876642257920f920b6ff88c72323d2012e42a
+  variable contract_hash d7c8fac6adbba0fe5119e0d64b10d95ac22177249045daa15bb2ff93536763ad
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -78,6 +78,7 @@ namespace eval pt {
     {rtl/vector/pt_vector_in.sv}
     {rtl/vector/pt_vector_out.sv}
     {rtl/vector/pt_vector_coeff.sv}
+    {rtl/vector/pt_vector_curve.sv}
     {rtl/vector/pt_vector_math.sv}
     {rtl/vector/pt_threefry.sv}
     {rtl/vector/pt_vector_drop.sv}
@@ -134,8 +135,8 @@ namespace eval pt {
     {PORTS 4}
     {SLOTS 16}
     {CONFIGURATION wide32}
-    {ABI 4}
-    {CONTRACT_HASH 2770501d10d36d7832c98f9b94a876642257920f920b6ff88c72323d2012e42a}
+    {ABI 5}
+    {CONTRACT_HASH d7c8fac6adbba0fe5119e0d64b10d95ac22177249045daa15bb2ff93536763ad}
   }
   # instance of the processing system, and its type
   variable processing_system zynq_ultra_ps_e_0

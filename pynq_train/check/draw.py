@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pynq_train.graph import Graph
 from pynq_train.graph.activation import Relu
+from pynq_train.graph.curves import CURVES, Curve, Elu, Gelu, HardSigmoid, LeakyRelu
 from pynq_train.graph.ops import ACTIVATIONS, Activate
 from pynq_train.graph.rng import hash_u64, stream_key
 from pynq_train.hw.config import ZYNQ7020
@@ -69,6 +70,22 @@ def activation(draw: Draw, percent: int) -> type[Activate]:
     """Draw an activation: ReLU, or in ``percent`` of 100 cases another one."""
     number, others = draw.below(100), [op for op in ACTIVATIONS if op is not Relu]
     return others[number * len(others) // percent] if number < percent else Relu
+
+
+def curve(draw: Draw, name: str, source: str) -> Curve:
+    """Draw a curve with parameters of its own, behind ``source``."""
+    own = draw.one_of(CURVES)
+    inputs = (source,)
+    if own is LeakyRelu:
+        return LeakyRelu(draw.one_of((0.01, 0.125, 0.2, 0.3, 0.0, -0.5)), name=name, inputs=inputs)
+    if own is Elu:
+        return Elu(draw.one_of((1.0, 0.5, 1.75)), name=name, inputs=inputs)
+    if own is Gelu:
+        return Gelu(draw.chance(50), name=name, inputs=inputs)
+    if own is HardSigmoid:
+        alpha, beta = draw.one_of(((1 / 6, 0.5), (0.2, 0.5), (0.3, 0.4), (1.5, 0.0)))
+        return HardSigmoid(alpha, beta, name=name, inputs=inputs)
+    return own(name=name, inputs=inputs)
 
 
 def random_trainable(seed: int, graph: Graph) -> str | tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pynq_train.check.draw import Draw, RandomNet, activation, random_trainable, work_of
+from pynq_train.check.draw import Draw, RandomNet, activation, curve, random_trainable, work_of
 from pynq_train.check.net_builder import NetBuilder
 from pynq_train.check.random_decoders import random_decoder
 from pynq_train.check.random_joins import random_join
@@ -14,6 +14,7 @@ from pynq_train.graph.ops import (
     ConvTranspose,
     Dense,
     GlobalAvgPool,
+    Multiply,
     PadChannels,
     Upsample,
 )
@@ -22,6 +23,7 @@ from pynq_train.hw.words import CHANNELS_PER_WORD
 _STREAM = 0xB7
 _EXTRA_STREAM = 0xB75
 _DECODER_STREAM = 0xDEC2
+_CURVE_STREAM = 0xC08
 MOST_BATCH = 9
 """Largest mini-batch of most networks. Some have up to twice as many: with branches there are up to
 nine parts of it, each of one image, and of more only if the mini-batch is larger."""
@@ -47,16 +49,23 @@ def random_branched_net(seed: int) -> RandomNet:
     draw = Draw(seed, _STREAM)
     # Streams of their own: these came later, and must not change the other numbers.
     extra, decoders = Draw(seed, _EXTRA_STREAM), Draw(seed, _DECODER_STREAM)
+    curves = Draw(seed, _CURVE_STREAM)
     for _ in range(100):
-        graph, batch = _attempt(draw, extra, decoders, f"branches{seed}")
+        graph, batch = _attempt(draw, extra, decoders, curves, f"branches{seed}")
         if len(graph.ops) <= _MOST_OPS and _work(graph, batch) <= _WORK_LIMIT:
             return RandomNet(graph, batch,
                              random_trainable(seed, graph) if draw.chance(20) else "all")
     raise RuntimeError(f"no small network found for seed {seed}")
 
 
-def _attempt(draw: Draw, extra: Draw, decoders: Draw, name: str) -> tuple[Graph, int]:
-    """Draw a network of any size and its mini-batch."""
+def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw,
+             name: str) -> tuple[Graph, int]:
+    """Draw a network of any size and its mini-batch.
+
+    ``extra``, ``decoders``, ``curves``: of what came later, upsampling, decoders and activations by
+    tables.
+    """
+    curved = curves.chance(40)
     shape = (draw.between(1, 4), draw.between(4, 10), draw.between(4, 10))
     build = NetBuilder(shape, draw)
     at = build.relu(build.conv("input", _channels(draw), draw.one_of((1, 3)), 1), 100)
@@ -72,11 +81,17 @@ def _attempt(draw: Draw, extra: Draw, decoders: Draw, name: str) -> tuple[Graph,
             at = _thumbnail(build, extra, at)
         if not series and decoders.chance(40):
             at = random_decoder(build, decoders, at)
+        if curved and curves.chance(60):
+            at = build.add(curve(curves, build.name("curve"), at))
+        if curved and not series and curves.chance(50):
+            at = curves.one_of((_squeezed, _gated))(build, curves, at)
     if draw.chance(25):
         at = build.add(AvgPool(2, 1, "same", build.name("avg"), (at,)))
     if draw.chance(70):
         at = build.relu(build.add(GlobalAvgPool(build.name("mean"), (at,))), 20)
     at = build.drop(at, 40)
+    if curved and curves.chance(40):
+        at = build.add(curve(curves, build.name("curve"), at))
     if draw.chance(30):
         at = build.add(Dense(_channels(draw), draw.chance(60), build.name("dense"), (at,)))
         at = build.drop(build.relu(build.norm(at) if draw.chance(60) else at), 30)
@@ -171,6 +186,35 @@ def _thumbnail(build: NetBuilder, draw: Draw, at: str) -> str:
         end = build.add(activation(draw, 30)(build.name("relu"), (end,)))
     end = build.add(Add(build.name("add"), (at, end)))
     return build.add(activation(draw, 30)(build.name("relu"), (end,))) if draw.chance(50) else end
+
+
+def _squeezed(build: NetBuilder, draw: Draw, at: str) -> str:
+    """Append a scaling of channels by dense layers, or 1x1 convolutions, behind their means."""
+    channels = build.shape(at)[0]
+    if build.shape(at)[1:] == (1, 1):
+        return at
+    end = build.add(GlobalAvgPool(build.name("mean"), (at,)))
+    for number, units in enumerate((draw.between(1, 6), channels)):
+        bias, name, inputs = draw.chance(70), build.name("squeeze"), (end,)
+        end = build.add(Conv(units, 1, 1, 0, bias, name, 1, inputs) if draw.chance(50)
+                        else Dense(units, bias, name, inputs))
+        if number == 0 and draw.chance(80):
+            end = build.add(activation(draw, 20)(build.name("relu"), (end,)))
+    if draw.chance(80):
+        end = build.add(curve(draw, build.name("gate"), end))
+    pair = (at, end) if draw.chance(50) else (end, at)
+    return build.add(Multiply(build.name("scaled"), pair))
+
+
+def _gated(build: NetBuilder, draw: Draw, at: str) -> str:
+    """Append the product of a map and a curve of it, of a convolution of it, or of itself."""
+    other = at
+    if draw.chance(70):
+        other = build.add(Conv(build.shape(at)[0], 1, 1, 0, True, build.name("conv"), 1, (at,)))
+    if draw.chance(60):
+        other = build.add(curve(draw, build.name("gate"), other))
+    end = build.add(Multiply(build.name("product"), (at, other)))
+    return build.add(activation(draw, 30)(build.name("relu"), (end,))) if draw.chance(40) else end
 
 
 _SERIES = (_plain, _depthwise)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import PARAM_BYTES, Opcode, unpack_params
+from pynq_train.hw.curves import Factor
 from pynq_train.hw.geometry import Work
 from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.program.program import Fields
@@ -23,6 +24,8 @@ _MASTERS = -28
 """Exponent of masters, Q3.28."""
 _MOMENTUM = -24
 """Exponent of momentum, Q7.24."""
+_SLOPES, _TABLE_0 = 18, 21
+"""Minus the exponent of slopes of a curve; the number of its table for maps of exponent 0."""
 _NO_LIMIT = 32768
 _LAST_SHIFT = 63
 """Largest right shift of a gradient sum."""
@@ -240,6 +243,21 @@ class _One:
             value = 0.0  # so fine a map does not count
         self._near(name, value, f"{what} {exponent} to sums {total}")
 
+    def _curve(self, x: int, exponent: int, y: int) -> None:
+        """Check table and shift of a curve, or its slopes, of a map of exponent ``x``.
+
+        ``exponent``: of what is multiplied by the slopes; ``y``: of the result.
+        """
+        self._require("limit", x + _TABLE_0, f"the table for exponent {x}")
+        self._require("shift", y - exponent + _SLOPES,
+                      f"result {y} less {exponent} and slopes -{_SLOPES}")
+        self._require("b_scale", 0, "map b is looked up alone")
+
+    def _product(self, one: int, other: int, y: int) -> None:
+        """Check the shift of the product of maps of two exponents to a result of exponent ``y``."""
+        self._require("shift", y - one - other, f"result {y} less {one} and {other}")
+        self._require("b_scale", 0, "map b is a factor alone")
+
     def _forward(self) -> None:
         layer = self._layer
         one, e = self.all.plan.layers[layer], self.all.exponents.layers[layer]
@@ -248,6 +266,12 @@ class _One:
         if self.f["pre.opcode"] == Opcode.POOL:
             self._require("shift", y - x, "input and output have one exponent")
             self._require("shift", 0, "maxima are copies")
+            return
+        if one.curve is not None:
+            self._curve(x, x, y)
+            return
+        if one.kind.multiplies:
+            self._product(x, self.all.of_output(self.all.source(layer, 1)), y)
             return
         self._limit(y)
         if one.kind.normalises:
@@ -281,6 +305,11 @@ class _One:
         elif self.f.get("gv.a_table"):
             sums = self.all.exponents.sums[number]
             self._require("shift", y - sums, f"gradient {y} less sums {sums}")
+        elif self.f.get("gv.factor") == Factor.PRODUCT:
+            other = self.all.of_output(self.all.source(self._layer, 1 - node.input))
+            self._product(reads[0], other, y)
+        elif self.f.get("gv.factor") == Factor.SLOPE:
+            self._curve(self.all.of_output(self.all.source(self._layer)), reads[0], y)
         elif self.f.get("gv.spread"):
             pixels = one.in_shape[1] * one.in_shape[2]
             self._scale("b_scale", reads[0], total, f"1 / {pixels} of gradient", 1 / pixels)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pynq_train.check.bins import IMAGES, ON_OFF, PARTS, Axes, Bin, digits, of_images, part_of
+from pynq_train.graph.ops import CURVES
 from pynq_train.hw.norm import NormProgram
 from pynq_train.hw.pool import ARGMAX_PIXELS
 from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD, FLAG_MASK_PIXELS, WORD_BYTES
@@ -23,14 +24,18 @@ _MAPS = ("plain", "gaps", "dense")
 _PLANES = ("1", "up to a burst", "longer")
 _FLAG_ROWS = ("ragged", "whole", "whole and ragged")
 _ACTIVATIONS = ("none", "relu", "clipped")
-_FORWARD = {kinds.NORM: "norm", kinds.ADD: "add", kinds.MEAN: "mean", kinds.DROP: "drop"}
+_FORWARD = {kinds.NORM: "norm", kinds.ADD: "add", kinds.MEAN: "mean", kinds.DROP: "drop",
+            kinds.CURVE: "curve", kinds.PRODUCT: "product", kinds.SCALE: "scale"}
 _NORM_AND_ADD = "norm and add"
 _FROZEN = ("batch", "frozen", "evaluation")
 _WAYS = {"sum": ("none", "a", "b", "both"), "mask": ("none", "a"), "norm": ("none", "a"),
-         "spread": ("none",), "drop": ("a",)}
+         "spread": ("none",), "drop": ("a",), "curve": ("none", "a"),
+         "product": ("none", "a"), "factor": ("none", "a")}
 """Nodes of the backward graph, and which of the maps that each reads can have a mask."""
-_WHOLE = ("mean", "spread")
-"""What takes the whole mini-batch, and has no activation: means, forward and backward."""
+_WHOLE = ("mean", "spread", "scale", "factor")
+"""What takes the whole mini-batch: means and vectors of channels, forward and backward."""
+_FLAGLESS = (*_WHOLE, "curve", "product")
+"""What has no activation behind it."""
 _WINDOWS = tuple(f"{kernel}/{stride}" for kernel in (1, 2, 3) for stride in (1, 2, 3))
 
 
@@ -49,7 +54,8 @@ def crosses() -> dict[str, dict[str, Axes]]:
         "gaps read x written": (ON_OFF, ON_OFF),
         "last word of indices": (digits(ARGMAX_PIXELS, 1),)}
     ways = tuple(f"{node} {mask}" for node, masks in _WAYS.items() for mask in masks)
-    forward = tuple(kind for kind in (*_FORWARD.values(), _NORM_AND_ADD) if kind not in _WHOLE)
+    forward = tuple(kind for kind in (*_FORWARD.values(), _NORM_AND_ADD)
+                    if kind not in _FLAGLESS)
     return {
         "statistics": shape,
         "coefficients": {**coefficients, "program": (_FROZEN,), "parts added up": (IMAGES,),
@@ -57,6 +63,9 @@ def crosses() -> dict[str, dict[str, Axes]]:
         "point forward": {
             **shape, "kind x activation": (forward, _ACTIVATIONS),
             "kind x part": (forward, PARTS), "mean x part": (("mean",), ("whole",)),
+            "scale x part": (("scale",), ("whole",)), "product x part": (("product",), PARTS),
+            "curve x part": (("curve",), PARTS), "curve": (tuple(one.kind for one in CURVES),),
+            "curve: last channels": (digits(CHANNELS_PER_WORD),),
             "kind x flags": (forward, ON_OFF), "flag row": (_FLAG_ROWS,)},
         "gradient sums": {**shape, "mask": (("none", "a"),)},
         "gradient coeff.": {**coefficients, "program": (_FROZEN[:2],),
@@ -129,6 +138,10 @@ class _Seen:
                 "kind x activation": (kind, _ACTIVATIONS[d["v.v_relu"] + d["v.v_clip"]]),
                 "kind x part": (kind, self._part), "mean x part": (kind, self._part),
                 "kind x flags": (kind, str(d["v.v_flags"]))})
+            found.update({f"{name} x part": (kind, self._part) for name in ("scale", "product")})
+            if spec.curve is not None:
+                found.update({"curve x part": (kind, self._part), "curve": (spec.curve.kind,),
+                              "curve: last channels": (str(d["v.v_lanes"]),)})
         if self.descriptor.role == Role.BACKWARD_VECTOR:
             node = self.plan.backward_graph.nodes[self.descriptor.node].kind
             found.update({"masks": (f"{node} {mask}",), "kind x part": (str(node), self._part),

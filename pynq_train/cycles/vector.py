@@ -40,6 +40,8 @@ OUT_CYCLES = 6
 """From the queue of results to the port."""
 EMPTY_CYCLES = 13
 """Between the last word of a channel block and its sums."""
+FACTOR_CYCLES = 3
+"""From a word to a factor of its own: a curve's slope, or the other map."""
 RECORD_CYCLES = 2
 """From the end of all writes to the record."""
 POOL_FIRST_CYCLES = 6
@@ -235,12 +237,16 @@ class Vector:
         flags = f["v.v_flags"] and write
         masked = (f["v.v_mask_a"] or f["v.v_mask_b"]) and not f["v.v_flags"]
         table = f["v.v_table"] or f["v.v_btable"]
+        factor, segments = f["v.v_factor"], 1 << f["v.k_log"] if f["v.k_log"] else 0
+        late = FACTOR_CYCLES if factor else 0
         at = clock.now + FIRST_CYCLES
         self._a.begin(_planes(planes, words), at)
         lone = self._b if f["v.v_b"] and spread else None
         used = [self._a]
         if table:
             self._table.begin(_planes(blocks, BLOCK_WORDS), at)
+        if segments:
+            self._table.begin(_planes(segments // BLOCK_WORDS, BLOCK_WORDS), at)
         if masked:
             self._mask.begin(_planes(planes, rows), at)
         if f["v.v_b"]:
@@ -251,6 +257,13 @@ class Vector:
         # slowest stream is there. Blocks are the outer loop: a block's coefficients are loaded
         # once.
         taken = plane = 0
+        for count in range(BLOCK_WORDS, segments + 1, BLOCK_WORDS):
+            # All of a curve's segments come before the first word.
+            yield from self._table.wait(count)
+            at = max(at + BLOCK_WORDS, self._table.cycle(count))
+            if clock.now < at:
+                yield at
+            self._table.take(count)
         for block in range(blocks):
             if table:
                 count = BLOCK_WORDS * (block + 1)
@@ -285,7 +298,7 @@ class Vector:
                         if at < clock.now:
                             at = clock.now
                         if not reduce:
-                            out.push(at + MATH_CYCLES, size)
+                            out.push(at + MATH_CYCLES + late, size)
                     if flags and (chunk % BURST_BEATS == BURST_BEATS - 1 or not left):
                         out.push(at + MATH_CYCLES, chunk % BURST_BEATS + 1)
                     if clock.now < at:
@@ -299,10 +312,10 @@ class Vector:
                 plane += 1
                 if reduce and write and (image % BURST_BEATS == BURST_BEATS - 1
                                          or image == images - 1):
-                    out.push(at + MATH_CYCLES, image % BURST_BEATS + 1)
+                    out.push(at + MATH_CYCLES + late, image % BURST_BEATS + 1)
             # The sums of a block are complete, and coefficients may change, when the pipeline is
             # empty.
-            at += EMPTY_CYCLES
+            at += EMPTY_CYCLES + late
             if sums:
                 at += BLOCK_WORDS - 1
                 out.push(at, BLOCK_WORDS)

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from pynq_train.exchange import curves
 from pynq_train.exchange.windows import Refused
 from pynq_train.graph.activation import Relu, Relu6
-from pynq_train.graph.ops import ACTIVATIONS, Activate
+from pynq_train.graph.ops import ACTIVATIONS, Activate, Curve
 from pynq_train.graph.params import FloatArray
 
 
@@ -35,7 +36,7 @@ class OnnxWriter(Protocol):
         """Append a node."""
 
 
-Reader = Callable[[Numbers], Activate]
+Reader = Callable[[Numbers], Activate | Curve]
 """Makes the operation of a foreign activation, or raises Refused."""
 
 
@@ -62,8 +63,11 @@ def ended_by_sigmoid(outputs: int) -> Refused:
                    "(softmax), or learns its outputs with loss='mse'")
 
 
-def write_onnx(writer: OnnxWriter, op: Activate, inputs: list[str]) -> None:
-    """Append the node of an activation to an ONNX file."""
+def write_onnx(writer: OnnxWriter, op: Activate | Curve, inputs: list[str]) -> None:
+    """Append the node of an activation to an ONNX file, or its nodes."""
+    if isinstance(op, Curve):
+        curves.write_onnx(writer, op, inputs)
+        return
     for name, kind in _ONNX.items():
         if isinstance(op, kind):
             writer.raw(name, inputs, op.name)
@@ -109,9 +113,13 @@ def _hardtanh(number: Numbers) -> Activate:
     return op
 
 
-def _keras_relu(number: Numbers) -> Activate:
-    if float(number("negative_slope", 1) or 0) or float(number("threshold", 2) or 0):
-        raise Refused("has a slope or a threshold", "use a plain ReLU")
+def _keras_relu(number: Numbers) -> Activate | Curve:
+    if float(number("threshold", 2) or 0):
+        raise Refused("has a threshold", "use a plain ReLU")
+    if float(number("negative_slope", 1) or 0):
+        if number("max_value", 0) is not None:
+            raise Refused("has a slope and an end", "use a ReLU with one of them")
+        return curves.leaky("negative_slope", default=0)(number)
     top = number("max_value", 0)
     op = between(0, None if top is None else float(top))
     if op is None:
@@ -120,32 +128,30 @@ def _keras_relu(number: Numbers) -> Activate:
 
 
 _ONNX = {"Relu": Relu}
-ONNX: dict[str, Reader] = {**_readers(_ONNX), "Clip": _onnx_clip}
+ONNX: dict[str, Reader] = {**_readers(_ONNX), "Clip": _onnx_clip, **curves.ONNX}
 """Kinds of nodes."""
-ONNX_INSTEAD = dict.fromkeys(("LeakyRelu", "PRelu", "Elu", "Selu", "Gelu", "HardSwish",
-                              "HardSigmoid", "Sigmoid", "Tanh", "Mish"),
-                             f"use Relu or Clip 0 .. {_tops()}")
+ONNX_INSTEAD = dict.fromkeys(("PRelu", "Selu", "Mish"), f"use Relu or Clip 0 .. {_tops()}")
 """What could replace kinds of nodes that have no counterpart."""
 
 _TORCH = {"ReLU": Relu, "ReLU6": Relu6}
-TORCH_MODULES: dict[str, Reader] = {**_readers(_TORCH), "Hardtanh": _hardtanh}
+TORCH_MODULES: dict[str, Reader] = {**_readers(_TORCH), "Hardtanh": _hardtanh,
+                                    **curves.TORCH_MODULES}
 """Modules of ``torch.nn``."""
 TORCH_FUNCTIONS: dict[str, Reader] = {**_readers({"relu": Relu, "relu_": Relu, "relu6": Relu6}),
-                                      "hardtanh": _hardtanh}
+                                      "hardtanh": _hardtanh, **curves.TORCH_FUNCTIONS}
 """Functions of ``torch`` and ``torch.nn.functional``."""
-TORCH_METHODS: dict[str, Reader] = _readers({"relu": Relu, "relu_": Relu})
+TORCH_METHODS: dict[str, Reader] = {**_readers({"relu": Relu, "relu_": Relu}),
+                                    **curves.TORCH_METHODS}
 """Methods of tensors."""
-TORCH_INSTEAD = dict.fromkeys(("leakyrelu", "leaky_relu", "prelu", "elu", "selu", "gelu", "silu",
-                               "mish", "hardswish", "hardsigmoid", "sigmoid", "tanh"),
-                              _use(_TORCH))
+TORCH_INSTEAD = dict.fromkeys(("prelu", "selu", "mish"), _use(_TORCH))
 """What could replace the rest, by name in lower case."""
 
 _KERAS = {"relu": Relu, "relu6": Relu6}
-KERAS_FUNCTIONS: dict[str, Reader] = _readers(_KERAS)
+KERAS_FUNCTIONS: dict[str, Reader] = {**_readers(_KERAS), **curves.KERAS_FUNCTIONS}
 """Functions that a layer may have as ``activation``."""
 KERAS_REMEDY = _use(_KERAS)
 """What could replace other functions."""
-KERAS_LAYERS: dict[str, Reader] = {"ReLU": _keras_relu}
+KERAS_LAYERS: dict[str, Reader] = {"ReLU": _keras_relu, **curves.KERAS_LAYERS}
 """Layers of their own."""
-KERAS_INSTEAD = dict.fromkeys(("LeakyReLU", "PReLU", "ELU"), "use ReLU")
+KERAS_INSTEAD = {"PReLU": "use ReLU"}
 """What could replace other layers."""

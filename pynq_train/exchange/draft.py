@@ -47,6 +47,7 @@ from pynq_train.graph.ops import (
     Concat,
     Conv,
     ConvTranspose,
+    Curve,
     Dense,
     Dropout,
     Flatten,
@@ -56,14 +57,14 @@ from pynq_train.graph.ops import (
     Op,
     Upsample,
 )
-from pynq_train.graph.params import FloatArray, LayerParams
+from pynq_train.graph.params import FloatArray, LayerParams, float32
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import INPUT
 from pynq_train.layers.supported import value_problems, with_room
 
 __all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
 
-_ANY_LAYOUT = (Activate, Dropout, Add)
+_ANY_LAYOUT = (Activate, Curve, Dropout, Add)
 """Operations that do the same to every value, in whichever order the values stand."""
 _BY_CHANNEL = (BatchNorm, Concat)
 """Operations that do the same to all pixels of a channel, whether they have rows or not."""
@@ -152,6 +153,10 @@ class Draft:
         kept = first if isinstance(op, _ANY_LAYOUT) else Value("", shape, joined=joined)
         return Value(named.name, shape, pads, all(source.flat for source in sources),
                      *kept.layout, positive)
+
+    def maker(self, value: Value) -> Op | None:
+        """Return the operation that yields a value; None for the input."""
+        return next((op for op in reversed(self._ops) if op.name == value.name), None)
 
     def note_owner(self, name: str, part: str, owner: Any) -> None:
         """Note whose tensor the part (``weight``, ``bias``) of operation ``name`` is; see add."""
@@ -298,7 +303,7 @@ class Draft:
                           "give one for each output channel")
         pads = conv_padding(source.shape, source.pads, size, step, padding)
         op = Conv(len(weight), size, step, pads, bias is not None, groups=groups)
-        params = LayerParams(_float32(weight), None if bias is None else _float32(bias).ravel())
+        params = LayerParams(float32(weight), None if bias is None else float32(bias).ravel())
         return self.add(op, replace(source, pads=NO_PADS), label=label, params=params,
                         owner=owner, frozen=frozen)
 
@@ -318,8 +323,8 @@ class Draft:
             raise Refused(f"has {bias.size} biases for {len(weight)} units",
                           "give one for each unit")
         params = LayerParams(
-            _float32(channels_first(weight, source, axis=1)),
-            None if bias is None else _float32(np.broadcast_to(bias.ravel(), len(weight))))
+            float32(channels_first(weight, source, axis=1)),
+            None if bias is None else float32(np.broadcast_to(bias.ravel(), len(weight))))
         plain = replace(source, map_shape=None)
         return replace(self.add(Dense(len(weight), bias is not None), plain, label=label,
                                 params=params, owner=owner, frozen=frozen), flat=True)
@@ -399,7 +404,7 @@ class Draft:
         ``alone``: nothing else reads ``source``.
         """
         last = self._ops[-1] if self._ops else None
-        array = _float32(bias)
+        array = float32(bias)
         if not array.any():
             return source
         values = per_channel(array, source)
@@ -417,8 +422,8 @@ class Draft:
             Refused: it is not the input, or others read that as it is; or the constants are not
                 one number per channel.
         """
-        factors, terms = (_float32(array).ravel() if np.size(array) == 1 else
-                          per_channel(_float32(array), source) for array in (times, plus))
+        factors, terms = (float32(array).ravel() if np.size(array) == 1 else
+                          per_channel(float32(array), source) for array in (times, plus))
         if source.name != INPUT or self._input_read or any(source.pads):
             raise Refused("computes with a constant", "fold it into the weights, or normalise the "
                           "input in front of everything else")
@@ -590,7 +595,3 @@ class Draft:
             number += 1
             name = f"{clean}_{number}"
         return name
-
-
-def _float32(array: Any) -> FloatArray:
-    return np.ascontiguousarray(array, dtype=np.float32)

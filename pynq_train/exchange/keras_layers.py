@@ -17,6 +17,7 @@ from pynq_train.exchange.activations import (
     Reader,
     ended_by_sigmoid,
 )
+from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.transposed import conv_transpose, shared
 from pynq_train.exchange.upsampling import bilinear, upsample
@@ -86,12 +87,12 @@ def _activate(layer: Layer, value: Value, label: str) -> Value:
         raise Refused(f"has an activation {name!r} that is not Keras's", KERAS_REMEDY)
     if name == "linear":
         return value
+    if name == "sigmoid" and layer.ends:
+        raise ended_by_sigmoid(value.shape[0])
     if name in KERAS_FUNCTIONS:
         return layer.draft.add(KERAS_FUNCTIONS[name](_numbers(function)), value, label=label)
     if name in ("softmax", "log_softmax"):
         return without_softmax(value, None, layer.ends, "layer")
-    if name == "sigmoid" and layer.ends:
-        raise ended_by_sigmoid(value.shape[0])
     raise Refused(f"has activation {name!r}", KERAS_REMEDY)
 
 
@@ -305,6 +306,14 @@ def _two(layer: Layer) -> Value:
     return _add(layer)
 
 
+def _multiply(layer: Layer) -> Value:
+    product = layer.sources[0]
+    for at, other in enumerate(layer.sources[1:]):
+        label = layer.label if at == len(layer.sources) - 2 else f"{layer.label}.{at + 1}"
+        product = multiply(layer.draft, product, other, label)
+    return product
+
+
 def _concat(layer: Layer) -> Value:
     count = len(layer.sources[0].dims)
     if layer.keras.axis % (count + 1) != count:
@@ -361,7 +370,7 @@ LAYERS: dict[str, Callable[[Layer], Value]] = {
     "Concatenate": _concat, "Conv2D": _conv, "Dense": _dense, "DepthwiseConv2D": _depthwise,
     "Dropout": _dropout, "SpatialDropout2D": _dropout, "Flatten": _flatten,
     "GlobalAveragePooling2D": _global,
-    "Identity": lambda layer: layer.value, "MaxPooling2D": _pool,
+    "Identity": lambda layer: layer.value, "MaxPooling2D": _pool, "Multiply": _multiply,
     "Normalization": _normalization, "Rescaling": _rescaling, "Reshape": _reshape,
     "SeparableConv2D": _separable, "Softmax": _softmax,
     "ZeroPadding2D": _zero_padding, "ZeroPadding1D": _zero_padding, "Conv1D": _conv,
@@ -373,7 +382,7 @@ LAYERS: dict[str, Callable[[Layer], Value]] = {
 
 OPERATIONS: dict[str, Callable[[Layer], Value]] = {
     "Add": _two, "Relu": _own_layer(KERAS_FUNCTIONS["relu"]),
-    "Relu6": _own_layer(KERAS_FUNCTIONS["relu6"]),
+    "Relu6": _own_layer(KERAS_FUNCTIONS["relu6"]), "Multiply": _multiply,
 }
 """Functions of ``keras.ops``, and operators of tensors, that have a counterpart."""
 
@@ -383,6 +392,5 @@ INSTEAD = {
                     "use BatchNormalization"),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional"), "use convolutions over time"),
     "GlobalMaxPooling2D": "use GlobalAveragePooling2D",
-    "Multiply": "leave gates and scales out",
 }
 """What could replace some of the rest."""

@@ -25,12 +25,14 @@ from pynq_train.graph.ops import (
     Concat,
     Conv,
     ConvTranspose,
+    Curve,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
     MaxPool,
     MaxPool2x2,
+    Multiply,
     Op,
     PadChannels,
     Upsample,
@@ -44,7 +46,7 @@ IR_VERSION = 8
 """Both of 2021: every ONNX Runtime since 1.9 reads such a file."""
 LOGITS = "logits"
 
-_PLAIN = {GlobalAvgPool: "GlobalAveragePool", Add: "Add"}
+_PLAIN = {GlobalAvgPool: "GlobalAveragePool", Add: "Add", Multiply: "Mul"}
 
 
 def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.PathLike[str],
@@ -168,7 +170,7 @@ class _Writer:
         elif isinstance(op, BatchNorm):
             self.raw("BatchNormalization", inputs, op.name, epsilon=op.eps,
                      momentum=1 - op.momentum)
-        elif isinstance(op, Activate):
+        elif isinstance(op, (Activate, Curve)):
             write_onnx(self, op, inputs)
         elif isinstance(op, MaxPool2x2):
             self.raw("MaxPool", inputs, op.name, kernel_shape=[2, 2], strides=[2, 2])

@@ -10,6 +10,7 @@ import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
+from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.transposed import conv_transpose, same_crops, shared
 from pynq_train.exchange.upsampling import bilinear, upsample
@@ -315,8 +316,10 @@ def _scaled(node: Node) -> Value:
         return node.draft.normalise(node.value(), **{
             "Sub": lambda: {"plus": -array}, "Mul": lambda: {"times": array},
             "Div": lambda: {"times": 1 / array}}[node.kind]())
-    if node.is_constant(0) and node.kind == "Mul":
-        return node.draft.normalise(node.value(1), times=_present(node, 0))
+    if node.kind == "Mul":
+        if node.is_constant(0):
+            return node.draft.normalise(node.value(1), times=_present(node, 0))
+        return multiply(node.draft, node.value(0), node.value(1), node.name)
     raise Refused("", INSTEAD[node.kind])
 
 
@@ -471,7 +474,6 @@ NODES: dict[str, Callable[[Node], Value | Array]] = {
 
 INSTEAD = {
     **ONNX_INSTEAD,
-    "Mul": "leave gates and scales out, or fold the scale into the weights",
     "GlobalMaxPool": "use GlobalAveragePool",
     "InstanceNormalization": "use BatchNormalization", "GroupNormalization":
     "use BatchNormalization", "LayerNormalization": "use BatchNormalization",

@@ -11,6 +11,7 @@ from typing import Any
 
 from pynq_train.errors import BadInput, ModelWarning, UnsupportedModel
 from pynq_train.exchange.activations import ended_by_sigmoid
+from pynq_train.exchange.curves import TORCH_INPLACE
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.packages import need
 from pynq_train.exchange.torch_hooks import checked_module
@@ -33,7 +34,7 @@ _VIEWS = {"view", "reshape", "flatten", "Flatten", "squeeze", "unsqueeze", "cont
 _WITH_WEIGHTS = {"conv2d", "linear", "batchnorm2d", "batchnorm1d"}
 _LEARNS = "pynq_train.learns"
 """Note of a node: whether gradients flow through it."""
-_INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3}
+_INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3, **TORCH_INPLACE}
 """Place of the argument ``inplace`` in functions."""
 
 
@@ -169,7 +170,7 @@ class _Reading:
             plain = known and not any(isinstance(self._values[other], Value) for other in read)
             if plain and node.target in _ARITHMETIC:
                 return node.target(*self._given(arguments.args, node))
-            if handler is None and kind.lower() == "sigmoid" and ends and known:
+            if kind.rstrip("_").lower() == "sigmoid" and ends and known:
                 raise ended_by_sigmoid(self._values[read[0]].shape[0])
             if target is not None and target not in self._checked:
                 self._checked[target] = checked_module(self._torch, target)

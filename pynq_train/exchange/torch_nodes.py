@@ -16,6 +16,7 @@ from pynq_train.exchange.activations import (
     TORCH_MODULES,
     Reader,
 )
+from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.shared_tensors import BIAS
 from pynq_train.exchange.transposed import conv_transpose
@@ -391,16 +392,26 @@ def _constant(value: Any) -> Any:
 
 def _scaled(call: Call) -> Value:
     value, other = call.args[0], call.option(1, "other")
-    if call.kind == "mul" and not isinstance(value, Value):
+    if call.kind in ("mul", "multiply") and not isinstance(value, Value):
         value, other = other, value
+    if call.kind in ("mul", "multiply") and isinstance(value, Value) and isinstance(other, Value):
+        return multiply(call.draft, value, other, call.label)
     if not isinstance(value, Value) or isinstance(other, Value):
-        raise Refused("", INSTEAD[call.kind])
+        raise Refused("", INSTEAD.get(call.kind, "multiply maps, or maps and numbers"))
     number = _constant(other)
     if call.kind == "sub":
         return call.draft.normalise(value, plus=-number * call.named("alpha", 1))
-    if call.kind != "mul" and not number.all():
+    product = call.kind in ("mul", "multiply")
+    if not product and not number.all():
         raise Refused("divides by 0", "divide by deviations above 0")
-    return call.draft.normalise(value, times=number if call.kind == "mul" else 1 / number)
+    return call.draft.normalise(value, times=number if product else 1 / number)
+
+
+def _expanded(call: Call) -> Value:
+    """Return a vector of channels as it is: what it is multiplied by repeats it."""
+    if call.value.flat or call.value.shape[1:] != (1, 1):
+        raise Refused("repeats more than one pixel", "multiply by it: that repeats it by itself")
+    return call.value
 
 
 def _concat(call: Call) -> Value:
@@ -536,7 +547,7 @@ MODULES: dict[str, Handler] = {
 """Modules of ``torch.nn`` that have a counterpart."""
 
 FUNCTIONS: dict[str, Handler] = {
-    **dict.fromkeys(("sub", "mul", "div", "truediv"), _scaled),
+    **dict.fromkeys(("sub", "mul", "div", "truediv"), _scaled), "multiply": _scaled,
     "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
     **_activations(TORCH_FUNCTIONS),
     "concatenate": _concat, "conv2d": _conv_function, "conv1d": _conv_function,
@@ -555,7 +566,8 @@ FUNCTIONS: dict[str, Handler] = {
 
 METHODS: dict[str, Handler] = {
     **_activations(TORCH_METHODS),
-    **dict.fromkeys(("sub", "mul", "div"), _scaled),
+    **dict.fromkeys(("sub", "mul", "div"), _scaled), **dict.fromkeys(("expand", "expand_as"),
+                                                                     _expanded),
     "add": _add, "add_": _add, "flatten": _flatten, "view": _view, "reshape": _view,
     "mean": _mean, "squeeze": _squeeze, "unsqueeze": _unsqueeze, "contiguous": _same,
     "size": _shape, "dim": _dim, **dict.fromkeys(("numel", "nelement"), _numel),
@@ -571,8 +583,7 @@ INSTEAD = {
                      "group_norm", "layer_norm"), _NORM),
     **dict.fromkeys(("sub", "div", "truediv", "isub", "itruediv"),
                     "prepare the images before the network, or fold it into the weights"),
-    "imul": "leave gates and scales out, or fold the scale into the weights",
-    "mul": "leave gates and scales out, or fold the scale into the weights",
+    "imul": "write x = x * y, which is not in place",
     "adaptivemaxpool2d": "use AdaptiveAvgPool2d(1)",
     "conv3d": "use Conv2d",
     "lstm": "use convolutions over time", "gru": "use convolutions over time",

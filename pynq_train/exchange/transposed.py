@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from pynq_train.errors import UnsupportedModel
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.windows import checked_window, square
 from pynq_train.graph.ops import ConvTranspose
-from pynq_train.graph.params import FloatArray, LayerParams
+from pynq_train.graph.params import FloatArray, LayerParams, float32
 from pynq_train.graph.windows import Pair
 from pynq_train.layers.supported import check_transposed_groups
 
@@ -69,8 +67,7 @@ def conv_transpose(draft: Draft, source: Value, weight: FloatArray, bias: FloatA
         check_transposed_groups(op, source.shape[0])
     except UnsupportedModel as error:
         raise Refused(f"has {error.found}", str(error.fix)) from None
-    params = LayerParams(np.ascontiguousarray(weight, np.float32), None if bias is None
-                         else np.ascontiguousarray(bias, np.float32).ravel())
+    params = LayerParams(float32(weight), None if bias is None else float32(bias).ravel())
     return draft.add(op, source, label=label, params=params, owner=owner, frozen=frozen)
 
 

@@ -244,7 +244,8 @@ class _BackwardRoutes:
                                   if ref.mask is not None)])
             self.segment.append(own)
             if node.target:
-                layer = plan.sources[node.layer][0] if node.kind.through else node.layer
+                layer = (plan.sources[node.layer][node.input] if node.kind.through
+                         else node.layer)
                 self._owner.setdefault(node.target, layer)
                 self._maker[node.target] = own
 

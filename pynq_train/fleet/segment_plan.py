@@ -182,7 +182,7 @@ def _arenas(whole: Plan, descriptors: Mapping[str, tuple[Descriptor, ...]], tens
     for slot in range(slots):
         to = Allocator()
         place_programs(to, {name: some for name, some in descriptors.items()
-                            if slot == 0 or name != EVALUATION}, whole.step_block)
+                            if slot == 0 or name != EVALUATION}, whole.step_block, whole.layers)
         programs.append(to.finish().moved(end))
         end = programs[-1].nbytes
     common = common.moved(end)

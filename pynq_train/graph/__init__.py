@@ -1,6 +1,16 @@
 """What to compute: networks as frozen values and their shapes."""
 
 from pynq_train.graph.activation import Relu, Relu6
+from pynq_train.graph.curves import (
+    Elu,
+    Gelu,
+    HardSigmoid,
+    HardSwish,
+    LeakyRelu,
+    Sigmoid,
+    Silu,
+    Tanh,
+)
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import (
@@ -16,6 +26,7 @@ from pynq_train.graph.ops import (
     GlobalAvgPool,
     MaxPool,
     MaxPool2x2,
+    Multiply,
     Op,
     PadChannels,
     Shape,
@@ -32,18 +43,27 @@ __all__ = [
     "ConvTranspose",
     "Dense",
     "Dropout",
+    "Elu",
     "Flatten",
+    "Gelu",
     "GlobalAvgPool",
     "Graph",
+    "HardSigmoid",
+    "HardSwish",
     "LayerParams",
+    "LeakyRelu",
     "MaxPool",
     "MaxPool2x2",
     "Model",
+    "Multiply",
     "Op",
     "PadChannels",
     "Relu",
     "Relu6",
     "Sequential",
     "Shape",
+    "Sigmoid",
+    "Silu",
+    "Tanh",
     "Upsample",
 ]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import Activate, Dropout, Flatten
+from pynq_train.graph.ops import Activate, Curve, Dropout, Flatten
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import FROM_INPUT
 
-_PLAIN = (Activate, Dropout)
+_PLAIN = (Activate, Curve, Dropout)
 
 
 def map_shape(graph: Graph, place: int) -> Shape | None:

@@ -18,6 +18,7 @@ from pynq_train.graph.float_conv import ConvSite
 from pynq_train.graph.float_pool import PoolSite
 from pynq_train.graph.ops import (
     ACTIVATIONS,
+    CURVES,
     Add,
     AvgPool,
     BatchNorm,
@@ -30,6 +31,7 @@ from pynq_train.graph.ops import (
     GlobalAvgPool,
     MaxPool,
     MaxPool2x2,
+    Multiply,
     Op,
     PadChannels,
     Upsample,
@@ -138,6 +140,14 @@ def _activate_back(site: Site, out: FloatArray, g: FloatArray, wanted: bool) -> 
     return Back([site.op.activation.backward(g, out)])
 
 
+def _curve(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return site.op.forward(xs[0]), xs[0]
+
+
+def _curve_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool) -> Back:
+    return Back([site.op.backward(g, x)])
+
+
 def _max_pool(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
     return PoolSite.of(site.op, site.in_shapes[0]).maxima(xs[0], mode.training)
 
@@ -193,6 +203,19 @@ def _add_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
     return Back([g, g])
 
 
+def _multiply(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return xs[0] * xs[1], xs
+
+
+def _multiply_back(site: Site, xs: Maps, g: FloatArray, wanted: bool) -> Back:
+    def of(own: FloatArray, other: FloatArray) -> FloatArray:
+        """Return the gradient of one input; that of a vector is summed over the pixels."""
+        grad = g * other
+        return grad if own.shape == g.shape else grad.sum(axis=(1, 2), keepdims=True)
+
+    return Back([of(xs[0], xs[1]), of(xs[1], xs[0])])
+
+
 def _concat(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
     return np.concatenate(xs, axis=3), None
 
@@ -243,12 +266,14 @@ KERNELS: dict[type[Op], tuple[Forward, Backward]] = {
     Dense: (_dense, _dense_back),
     BatchNorm: (_norm, _norm_back),
     **dict.fromkeys(ACTIVATIONS, (_activate, _activate_back)),
+    **dict.fromkeys(CURVES, (_curve, _curve_back)),
     MaxPool2x2: (_max_pool, _max_pool_back),
     MaxPool: (_max_pool, _max_pool_back),
     AvgPool: (_avg_pool, _avg_pool_back),
     GlobalAvgPool: (_global_pool, _global_pool_back),
     Upsample: (_upsample, _upsample_back),
     Add: (_add, _add_back),
+    Multiply: (_multiply, _multiply_back),
     Concat: (_concat, _concat_back),
     PadChannels: (_pad_channels, _pad_channels_back),
     Dropout: (_dropout, _dropout_back),

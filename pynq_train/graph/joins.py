@@ -35,6 +35,34 @@ class Add:
 
 
 @dataclass(frozen=True)
+class Multiply:
+    """Product of two feature maps of one shape, or of a map and a vector: a factor per channel.
+
+    With a mean, two dense layers and a sigmoid in front of the vector it is the scaling of
+    squeeze-and-excitation.
+    """
+
+    kind: ClassVar[str] = "multiply"
+    arity: ClassVar[tuple[int, int | None]] = (2, 2)
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def verify(self) -> None:
+        """Do nothing: no field can be wrong."""
+
+    def out_shape(self, first: Shape, second: Shape) -> Shape:
+        """Return the shape of the map.
+
+        Raises:
+            BadInput: the two have different channels, or neither the same size nor one pixel.
+        """
+        if first[0] != second[0] or (first != second and (1, 1) not in (first[1:], second[1:])):
+            raise BadInput(f"{self.name}: the inputs of Multiply", expected="two equal shapes, or "
+                           "a map and a vector of its channels", found=f"{first} and {second}")
+        return first if second[1:] == (1, 1) else second
+
+
+@dataclass(frozen=True)
 class Concat:
     """Concatenation of channels: those of all inputs, one after the other."""
 

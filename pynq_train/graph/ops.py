@@ -12,7 +12,8 @@ from typing import ClassVar
 
 from pynq_train.errors import BadInput
 from pynq_train.graph.activation import ACTIVATIONS, Activate
-from pynq_train.graph.joins import Add, Concat, PadChannels
+from pynq_train.graph.curves import CURVES, Curve
+from pynq_train.graph.joins import Add, Concat, Multiply, PadChannels
 from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2, Upsample
 from pynq_train.graph.shapes import Shape, require_int, require_number
 from pynq_train.graph.windows import (
@@ -27,9 +28,10 @@ from pynq_train.graph.windows import (
     window_of,
 )
 
-__all__ = ["ACTIVATIONS", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm", "Concat", "Conv",
-           "ConvTranspose", "Dense", "Dropout", "Flatten", "GlobalAvgPool", "MaxPool", "MaxPool2x2",
-           "Op", "PadChannels", "Shape", "Upsample", "require_int"]
+__all__ = ["ACTIVATIONS", "CURVES", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm",
+           "Concat", "Conv", "ConvTranspose", "Curve", "Dense", "Dropout", "Flatten",
+           "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Multiply", "Op", "PadChannels", "Shape",
+           "Upsample", "require_int"]
 
 
 @dataclass(frozen=True)
@@ -264,12 +266,12 @@ class Flatten:
         return (shape[0] * shape[1] * shape[2], 1, 1)
 
 
-Op = (Conv | Dense | BatchNorm | Activate | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
-      | Upsample | ConvTranspose | Add | Concat | PadChannels | Dropout | Flatten)
+Op = (Conv | Dense | BatchNorm | Activate | Curve | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
+      | Upsample | ConvTranspose | Add | Multiply | Concat | PadChannels | Dropout | Flatten)
 """One operation of a network."""
 
 _TYPES: tuple[type[Op], ...] = (
-    Conv, Dense, BatchNorm, *ACTIVATIONS, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool, Upsample,
-    ConvTranspose, Add, Concat, PadChannels, Dropout, Flatten)
+    Conv, Dense, BatchNorm, *ACTIVATIONS, *CURVES, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool,
+    Upsample, ConvTranspose, Add, Multiply, Concat, PadChannels, Dropout, Flatten)
 OP_TYPES: dict[str, type[Op]] = {own.kind: own for own in _TYPES}
 """Operation classes by the name they have in saved graphs."""

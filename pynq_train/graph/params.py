@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,12 @@ from pynq_train.graph.ops import BatchNorm, Conv, ConvTranspose, Dense
 
 FloatArray = npt.NDArray[np.float32]
 _LARGEST = np.finfo(np.float32).max
+
+
+def float32(array: Any) -> FloatArray:
+    """Return numbers as an array of float32 without gaps in memory."""
+    return np.ascontiguousarray(array, np.float32)
+
 
 @dataclass(frozen=True)
 class LayerParams:

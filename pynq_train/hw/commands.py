@@ -295,6 +295,9 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("d_step", 32, "v_drop: from the number of a word to the next of its plane"),
             Field("d_image", 32, "v_drop: from a plane's last word to the next image's", True),
             Field("d_block", 32, "v_drop: from a block's last word to the next block's", True),
+            Field("v_factor", 2, "Factor: what a is multiplied by; k_off: tables of its curve"),
+            Field("k_log", 4, "CURVE, SLOPE: binary logarithm of the segments of a table, 1..9"),
+            Field("v_lanes", 2, "CURVE: channels of the last block, 0 for all; others get no C"),
         ),
     ),
     (
@@ -419,7 +422,7 @@ VECTOR_PARAM_FIELDS = (
     Field("shift", 8, "right shift of the requantisation, 0..47"),
     Field("drop_step", 24, "v_drop: training step, second word of the random bits' key"),
     Field("drop_seed", 32, "v_drop: seed of the training, first word of the key"),
-    Field("limit", 16, "v_clip: largest result, unsigned; none from 32768"),
+    Field("limit", 16, "v_clip: largest result, unsigned; none from 32768. CURVE, SLOPE: table"),
     Field("a_scale", 24, "A of all channels, within +-(2**23 - 1)", True),
     Field("b_scale", 24, "B of all channels, within +-(2**23 - 1)", True),
 )

@@ -122,6 +122,9 @@ VECTOR_FIELDS = (
     Field("mask_a", 1, "a is a gradient that counts only where its flag is set"),
     Field("mask_b", 1, "b likewise"),
     Field("drop", 1, "elements are dropped"),
+    Field("factor", 2, "Factor: what a is multiplied by; coefs: tables of its curve"),
+    Field("segments", 4, "curve: binary logarithm of the segments of a table"),
+    Field("lanes", 2, "curve: channels of the last block, 0 for all"),
 )
 
 NORM_FIELDS = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pynq_train.hw.commands import RECORD_WORDS
+from pynq_train.hw.curves import OFFSET_BITS, SLOPE_BITS, WIDTH_BITS
 from pynq_train.hw.fields import Field, Section, placed, reserved
 from pynq_train.hw.pool import ARGMAX_PIXELS
 from pynq_train.hw.words import CHANNELS_PER_WORD, FLAG_MASK_PIXELS
@@ -48,6 +49,16 @@ _LAYOUTS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             reserved("b_pad", 8),
             Field("c", 48, "C, within +-(2**47 - 1)", True),
             reserved("c_pad", 16),
+        ),
+    ),
+    (
+        "segment", "segment of a curve: one of a table that VECTOR reads",
+        (
+            Field("a", SLOPE_BITS, "slope, exponent -18, within +-(2**19 - 1)", True),
+            Field("c", OFFSET_BITS, "offset, with the exponent of the map times that of slopes",
+                  True),
+            Field("width", WIDTH_BITS, "binary logarithm of the codes of a segment, the same in "
+                  "all of a table"),
         ),
     ),
     (
@@ -96,6 +107,7 @@ LAYOUTS: Mapping[str, Section] = {one[0]: placed(*one) for one in _LAYOUTS}
 
 RECORD, SOFTMAX_RECORD = LAYOUTS["record"], LAYOUTS["softmax_record"]
 COEFFICIENT, MASTER, NUMBER = LAYOUTS["coefficient"], LAYOUTS["master"], LAYOUTS["number"]
+SEGMENT = LAYOUTS["segment"]
 POOL_FLAG = LAYOUTS["pool_flag"]
 
 if {RECORD.words, SOFTMAX_RECORD.words} != {RECORD_WORDS}:

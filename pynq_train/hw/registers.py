@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
-ABI_VERSION = 4
+ABI_VERSION = 5
 ID_VALUE = 0x5054_5231  # "PTR1"
 REGISTER_BITS = 32
 

@@ -36,12 +36,14 @@ class BackwardNode:
         layer: position of the layer that it goes through, or whose output it belongs to.
         reads: one gradient, two for a sum.
         target: tensor that is written; empty for a normalisation below which nothing is trainable.
+        input: of a product: which of its inputs the gradient is of.
     """
 
     kind: NodeKind
     layer: int
     reads: tuple[GradientRef, ...]
     target: str
+    input: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,9 +126,9 @@ class _Builder:
         return BackwardGraph(tuple(self._nodes), self._of_layer)
 
     def _node(self, kind: NodeKind, layer: int, reads: tuple[GradientRef, ...],
-              target: str) -> GradientRef:
-        """Add a node; return its gradient as others read it."""
-        self._nodes.append(BackwardNode(kind, layer, reads, target))
+              target: str, which: int = 0) -> GradientRef:
+        """Add a node; return its gradient as others read it. ``which``: input of a product."""
+        self._nodes.append(BackwardNode(kind, layer, reads, target, which))
         return GradientRef(target)
 
     def _total(self, at: int) -> GradientRef:
@@ -178,6 +180,9 @@ class _Builder:
             total = GradientRef(total.tensor, at)
         self._of_layer[at] = total
         backward = layer.kind.backward
+        if layer.kind.multiplies:
+            self._multiply(at, total)
+            return
         for place in sources if backward is None else sources[1:]:
             self._hand(place, total)
         if backward is None:
@@ -194,6 +199,18 @@ class _Builder:
             handed = self._node(backward, at, (total,), target)
             if target:
                 self._hand(first, handed)
+
+    def _multiply(self, at: int, total: GradientRef) -> None:
+        """Add the nodes through a product: to each input, times the other one."""
+        layer = self._layers[at]
+        for which, place in enumerate(layer.sources):
+            if place < 0 or not self._active[place]:
+                continue
+            target = f"{self._layers[place].name}.dy"
+            if self._readers[place] > 1:
+                target = f"{layer.name}.{('dx', 'dz')[which]}"
+            kind = nodes.FACTOR if which and layer.kind.scales else nodes.PRODUCT
+            self._hand(place, self._node(kind, at, (total,), target, which))
 
     def _hand(self, place: int, part: GradientRef) -> None:
         """Hand a gradient down to a layer, if anything there needs it."""

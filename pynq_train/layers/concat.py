@@ -24,6 +24,7 @@ from pynq_train.graph.ops import (
     BatchNorm,
     Conv,
     ConvTranspose,
+    Curve,
     Dense,
     Flatten,
     GlobalAvgPool,
@@ -41,7 +42,7 @@ _CONVOLUTIONS = (Conv, AvgPool, PadChannels)
 """Heads of layers that run as convolutions."""
 _ENLARGING = (ConvTranspose, Upsample)
 _MAPS_AND_VECTORS = (*_CONVOLUTIONS, *_ENLARGING, Dense, GlobalAvgPool)
-_FREE = (*_CONVOLUTIONS, *_ENLARGING, Dense, BatchNorm, Add, Concat)
+_FREE = (*_CONVOLUTIONS, *_ENLARGING, Dense, BatchNorm, Add, Concat, Curve)
 """Heads of layers whose output may have any exponent."""
 
 

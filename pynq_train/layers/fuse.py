@@ -11,6 +11,7 @@ from pynq_train.graph.flat import map_shape
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import (
     ACTIVATIONS,
+    CURVES,
     Activate,
     Add,
     AvgPool,
@@ -18,12 +19,14 @@ from pynq_train.graph.ops import (
     Concat,
     Conv,
     ConvTranspose,
+    Curve,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
     MaxPool,
     MaxPool2x2,
+    Multiply,
     Op,
     PadChannels,
     Shape,
@@ -37,13 +40,15 @@ from pynq_train.layers.concat import Copy, place_concats
 from pynq_train.layers.fused_layer import Drop, FusedLayer, Norm, in_series
 from pynq_train.layers.pieces import Pieces
 from pynq_train.layers.supported import check_supported
+from pynq_train.layers.vectors import with_vectors
 
 __all__ = ["Drop", "Edge", "FusedLayer", "Norm", "edges", "fuse", "in_series"]
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
              f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, Add, "
              "Dropout, GlobalAvgPool, ConvTranspose, Upsample, then optionally an activation; "
-             "MaxPool; Concat; PadChannels")
+             f"MaxPool; Concat; PadChannels; {', '.join(op.__name__ for op in CURVES)} behind any "
+             "of them")
 _POOLS = (MaxPool, MaxPool2x2)
 _ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
 
@@ -184,7 +189,7 @@ class _Fusing:
         self._layers.sort(key=lambda layer: self._rank[layer.last])
         places = {layer.last: number for number, layer in enumerate(self._layers)}
         places[FROM_INPUT] = FROM_INPUT
-        return tuple(self._finish(layer, places) for layer in self._layers)
+        return with_vectors([self._finish(layer, places) for layer in self._layers])
 
     def edges(self) -> dict[str, Edge]:
         """Return the layer of each operation; what runs nowhere belongs to what it reads."""
@@ -249,12 +254,10 @@ class _Fusing:
         return isinstance(self._graph.ops[layer.first], _POOLS)
 
     def _flagless(self, layer: _Open | None) -> bool:
-        """Return whether a layer, a mean or enlargement, writes no flags.
-
-        Activations behind it are layers of their own.
-        """
-        return layer is not None and isinstance(self._graph.ops[layer.first],
-                                                (GlobalAvgPool, ConvTranspose, Upsample))
+        """Return whether a layer writes no flags, so that activations behind it are layers."""
+        return layer is not None and isinstance(
+            self._graph.ops[layer.first],
+            (GlobalAvgPool, ConvTranspose, Upsample, Curve, Multiply))
 
     def _pool(self, layer: _Open, at: int, op: Op) -> bool:
         """Put a pooling behind a convolution on its way to memory; return whether that was done.
@@ -318,13 +321,14 @@ class _Fusing:
                           _ACTIVATION_FIRST if behind else SUPPORTED)
         if flattened and isinstance(op, (Conv, ConvTranspose, AvgPool, PadChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
-        if flattened and not isinstance(op, (Dense, Dropout)):
+        if flattened and not isinstance(op, (Dense, Dropout, Curve)):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
         if isinstance(op, _POOLS) and self._graph.in_shapes[at][0][1:] == (1, 1):
             raise _refuse(op, "reads a map of one pixel", "leave it out")
         if isinstance(op, Add) and not isinstance(op, Copy) and len(sources) != 2:
             raise _refuse(op, f"adds {len(sources)} maps", "add two at a time")
-        if isinstance(op, (BatchNorm, Add, GlobalAvgPool)) and FROM_INPUT in sources:
+        if isinstance(op, (BatchNorm, Add, GlobalAvgPool, Curve, Multiply)) and (
+                FROM_INPUT in sources):
             raise _refuse(op, "follows the input", "begin with a convolution")
 
     def _finish(self, layer: _Open, places: dict[int, int]) -> FusedLayer:
@@ -333,14 +337,24 @@ class _Fusing:
         place = layer.reads[0]
         shape = map_shape(self._graph, place) or (
             self._graph.input_shape if place == FROM_INPUT else self._graph.shapes[place])
+        reads = layer.reads
+        if isinstance(op, Multiply):
+            # The map comes first, the vector that scales it second.
+            shapes = [self._graph.shapes[one] for one in reads]
+            if shapes[0][1:] == (1, 1) != shapes[1][1:]:
+                reads = reads[::-1]
+            shape = self._graph.shapes[reads[0]]
         built = _layer(op, shape, layer.tail)
+        if isinstance(op, Multiply):
+            own = kinds.PRODUCT if shapes[0] == shapes[1] else kinds.SCALE
+            built = replace(built, kind=own)
         if isinstance(op, Concat):
             whole = self._graph.shapes[layer.first]
             built = replace(built, kind=kinds.CONCAT, in_shape=whole, out_shape_before_pool=whole,
                             out_shape=whole)
         if isinstance(op, Dropout):
             built = replace(built, kind=kinds.DROP, drop=Drop(op.rate, self._dropouts[op.name]))
-        return replace(built, sources=tuple(places[place] for place in layer.reads))
+        return replace(built, sources=tuple(places[place] for place in reads))
 
 
 def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
@@ -397,6 +411,8 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
                        out_shape=shape, activation=activation)
     if isinstance(op, BatchNorm):
         return replace(layer, kind=kinds.NORM, bias=True, norm=Norm(op.momentum, op.eps, op.frozen))
+    if isinstance(op, Curve):
+        return replace(layer, kind=kinds.CURVE, curve=replace(op, name="", inputs=()))
     if isinstance(op, GlobalAvgPool):
         out = op.out_shape(shape)
         return replace(layer, kind=kinds.MEAN, out_shape_before_pool=out, out_shape=out)
@@ -415,6 +431,15 @@ def _check_sums(layers: Sequence[FusedLayer]) -> None:
     vectors: list[bool] = []
     for layer in layers:
         some = [place >= 0 and vectors[place] for place in layer.sources]
+        if layer.kind.scales:
+            if not some[1]:
+                second = layers[layer.sources[1]].name
+                raise UnsupportedModel(
+                    f"layer {layer.name!r} scales the channels of a map",
+                    expected="a vector: behind GlobalAvgPool, Dense or 1x1 convolutions of it",
+                    found=f"{second}, a map of one pixel",
+                    fix="make it by GlobalAvgPool, or by Flatten and Dense")
+            some = some[:1]
         if layer.kind.wordwise and len(set(some)) > 1:
             names = [f"{layers[place].name} ({'vector' if vector else 'map'})"
                      for place, vector in zip(layer.sources, some)]

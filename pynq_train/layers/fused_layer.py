@@ -8,6 +8,7 @@ from math import prod
 
 from pynq_train.fixed import drop_threshold
 from pynq_train.graph.activation import Activation
+from pynq_train.graph.curves import Curve
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.windows import ONE, Pair
 from pynq_train.graph.wiring import FROM_INPUT
@@ -43,8 +44,9 @@ class FusedLayer:
     ``conv`` and ``dense`` run on the array, with activation and pooling on the store path. ``norm``
     (batch normalisation, then the sum with a second input if it has one), ``add`` (sum of two
     maps, or a copy of one) and ``drop`` (dropout: in training only) run on the vector unit, with an
-    activation behind them; so do ``mean`` (global average) and ``pool`` (maxima of windows),
-    without one: the activation behind a mean is that of a copy. ``concat`` runs nowhere: its
+    activation behind them; so do ``mean`` (global average), ``pool`` (maxima of windows) and
+    ``curve`` (an activation by a table), without one: the activation behind these is that of a
+    copy. ``concat`` runs nowhere: its
     sources write where it stands.
 
     Shapes are ``(channels, rows, cols)``. ``in_shape`` of a dense layer is the shape of the
@@ -58,7 +60,9 @@ class FusedLayer:
     the weights of all its pieces (``layers.pieces``) in a row. ``first``: channels of zeros in
     front of those of the input, whose weights are one and never learn (``average`` holds too); None
     for other layers. Kernel, stride and padding of a transposed layer are those of the windows over
-    its output, one for each pixel of its input.
+    its output, one for each pixel of its input. ``curve``: of an activation by a table.
+    ``pointwise``: a fully connected layer with weights ``W[m, n, 1, 1]``, those of a 1x1
+    convolution.
     """
 
     kind: Kind
@@ -79,6 +83,8 @@ class FusedLayer:
     norm: Norm | None = None
     first: int | None = None
     drop: Drop | None = None
+    curve: Curve | None = None
+    pointwise: bool = False
 
     @property
     def on_array(self) -> bool:
@@ -116,7 +122,8 @@ class FusedLayer:
         if not self.on_array:
             return (self.out_channels,)
         if self.kind.fully_connected:
-            return (self.out_channels, self.in_features)
+            ends = (1, 1) if self.pointwise else ()
+            return (self.out_channels, self.in_features, *ends)
         m, n = self.out_channels, self.in_shape[0]
         if self.kind.transposed:
             m, n = n, m

@@ -28,7 +28,7 @@ class Kind:
         reduces: it sums up all pixels of a map.
         to_vector: its output is a vector, whatever it reads.
         wordwise: it takes maps of one size word by word, or joins them: their images are equally
-            far apart in memory, and vectors remain vectors.
+            far apart in memory, and vectors remain vectors (of a scaling: the first input's).
         free_exponent: its output may have any exponent. Others are copied where a concatenation
             asks for that (``layers.concat``).
         own_mask: training keeps flags of it, with an activation behind it or not.
@@ -37,6 +37,8 @@ class Kind:
         pieced: it is several convolutions over parts of the maps (``layers.pieces``).
         transposed: its forward pass is the backward pass of windows over its output, and its
             backward pass their forward pass.
+        multiplies: it is the product of two inputs: each has a gradient of its own.
+        scales: the second of them is a vector, whose values belong to channels.
     """
 
     label: str
@@ -52,6 +54,8 @@ class Kind:
     reads_masked: bool = False
     transposed: bool = False
     pieced: bool = False
+    multiplies: bool = False
+    scales: bool = False
 
     def __str__(self) -> str:
         """Return the label."""
@@ -91,7 +95,14 @@ ADD = Kind("add", Opcode.VECTOR, None, wordwise=True, free_exponent=True, reads_
 MEAN = Kind("mean", Opcode.VECTOR, nodes.SPREAD, reduces=True, to_vector=True)
 POOL = Kind("pool", Opcode.POOL, nodes.UNPOOL)
 DROP = Kind("drop", Opcode.VECTOR, nodes.DROP, wordwise=True, own_mask=True)
+CURVE = Kind("curve", Opcode.VECTOR, nodes.CURVE, wordwise=True, free_exponent=True,
+             reads_masked=True)
+PRODUCT = Kind("product", Opcode.VECTOR, nodes.PRODUCT, wordwise=True, free_exponent=True,
+               reads_masked=True, multiplies=True)
+SCALE = Kind("scale", Opcode.VECTOR, nodes.PRODUCT, wordwise=True, free_exponent=True,
+             reads_masked=True, multiplies=True, scales=True)
 CONCAT = Kind("concat", None, nodes.VIEW, wordwise=True, free_exponent=True)
 
-KINDS = (CONV, DENSE, UPSAMPLE, TRANSPOSE, BILINEAR, NORM, ADD, MEAN, POOL, DROP, CONCAT)
+KINDS = (CONV, DENSE, UPSAMPLE, TRANSPOSE, BILINEAR, NORM, ADD, MEAN, POOL, DROP, CURVE, PRODUCT,
+         SCALE, CONCAT)
 """All kinds."""

@@ -44,6 +44,12 @@ MASK = NodeKind("mask", Opcode.VECTOR, of_output=True, copies=True)
 """A copy behind an activation, or of a gradient that others read too."""
 NORM = NodeKind("norm", Opcode.VECTOR, through=True)
 """Through a normalisation."""
+CURVE = NodeKind("curve", Opcode.VECTOR, through=True)
+"""Through a curve: times the slope at the layer's input."""
+PRODUCT = NodeKind("product", Opcode.VECTOR, through=True)
+"""Through a product: times the other input, a map or a vector."""
+FACTOR = NodeKind("factor", Opcode.VECTOR, through=True)
+"""Back to the vector of a scaling: times the map, summed over its pixels."""
 SPREAD = NodeKind("spread", Opcode.VECTOR, through=True)
 """Through a mean."""
 DROP = NodeKind("drop", Opcode.VECTOR)

@@ -13,6 +13,7 @@ import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.hw.commands import RECORD_BYTES, LoadMode, Opcode, Unit
+from pynq_train.hw.curves import Factor, curve_bytes
 from pynq_train.hw.norm import NormProgram
 from pynq_train.hw.words import (
     CHANNELS_PER_WORD,
@@ -236,6 +237,10 @@ def _vector(f: Fields) -> list[Access]:
     if f["v.v_table"] or f["v.v_btable"]:
         size = channel_bytes * CHANNELS_PER_WORD * blocks
         result.append(Access(unit, False, "coefficients", Spans.one(f["v.k_off"], size)))
+    if f["v.v_factor"] in (Factor.CURVE, Factor.SLOPE):
+        # Which of the tables it reads, the step block says.
+        result.append(Access(unit, False, "curve",
+                             Spans.one(f["v.k_off"], curve_bytes(f["v.k_log"]))))
     if f["v.v_write"]:
         what = "reduced result" if f["v.v_reduce"] else "result"
         result.append(Access(unit, True, what, spans(f["v.v_off"], f["v.v_reduce"])))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pynq_train.hw.commands import Opcode
+from pynq_train.hw.curves import Factor, curve_bytes
 from pynq_train.hw.norm import NormProgram
 from pynq_train.hw.pool import ARGMAX_PIXELS
 from pynq_train.hw.words import (
@@ -35,7 +36,8 @@ _VECTOR_MODES = {
     "v_b": "has_b", "v_spread": "spread", "v_reduce": "reduce", "v_write": "write",
     "v_sums": "has_sums", "v_square": "square", "v_table": "a_table", "v_btable": "b_table",
     "v_relu": "relu", "v_clip": "clip", "v_flags": "flags", "v_mask_a": "mask_a",
-    "v_mask_b": "mask_b", "v_drop": "drop"}
+    "v_mask_b": "mask_b", "v_drop": "drop", "v_factor": "factor", "k_log": "segments",
+    "v_lanes": "lanes"}
 _POOL_SIZES = {
     "p_rows": "rows", "p_cols": "cols", "q_rows": "q_rows", "q_cols": "q_cols",
     "p_blocks": "blocks", "p_kernel": "kernel", "p_stride": "stride", "p_top": "top",
@@ -122,6 +124,8 @@ def _vector_touched(f: Fields) -> Iterator[Touched]:
         yield "flags", bool(f["gv.flags"]), flag_spans(f)
     if f["gv.a_table"] or f["gv.b_table"]:
         yield "coefficients", False, Spans.one(f["gv.coefs"], 2 * _LINE * blocks)
+    if f["gv.factor"] in (Factor.CURVE, Factor.SLOPE):
+        yield "curve", False, Spans.one(f["gv.coefs"], curve_bytes(f["gv.segments"]))
     if f["gv.write"]:
         reduced = bool(f["gv.reduce"])
         yield "reduced result" if reduced else "result", True, spans("y", reduced)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pynq_train.errors import IllegalProgram
+from pynq_train.hw.curves import MAX_SEGMENT_BITS, MIN_SEGMENT_BITS, Factor
+from pynq_train.hw.limits import MAX_PRODUCTS
 from pynq_train.hw.norm import NormProgram
 from pynq_train.hw.words import FLAG_MASK_PIXELS, WORD_BYTES, ceil_div
 from pynq_train.program import activations
@@ -53,6 +55,9 @@ def check_vector(label: str, f: Fields) -> None:
     for name, needed in (("v_spread", "v_b"), ("v_mask_b", "v_b"), ("v_reduce", "v_write"),
                          ("v_flags", "v_write")):
         require(not f[f"v.{name}"] or bool(f[f"v.{needed}"]), name, f"{needed} with it", "none")
+    if f["v.v_reduce"] and f["v.v_factor"]:
+        require(words <= MAX_PRODUCTS, "v_words", f"at most {MAX_PRODUCTS} products in a sum",
+                words)
     for name in ("reduce", "spread"):
         # The words of its planes are the images: their mean is none of an image's pixels.
         require(not (f["gv.dense"] and f[f"gv.{name}"]), f"gv.{name}", "a map whose words are "
@@ -60,8 +65,39 @@ def check_vector(label: str, f: Fields) -> None:
     activations.check_vector(f, require)
     for name in ("v_reduce", "v_mask_a", "v_mask_b"):
         require(not (f["v.v_flags"] and f[f"v.{name}"]), "v_flags", f"no {name} with it", "both")
+    _check_factor(f, require)
     if f["v.v_drop"]:
         _check_drop(label, f)
+
+
+def _check_factor(f: Fields, require: activations.Require) -> None:
+    """Check what stands with a factor of map a that is no coefficient.
+
+    Its results come later than others, so flags and dropouts, which count on the time, have none;
+    a limit has the place of the table's number.
+
+    Raises:
+        IllegalProgram: the first rule that it breaks.
+    """
+    factor = f["v.v_factor"]
+    curve = factor in (Factor.CURVE, Factor.SLOPE)
+    log = f["v.k_log"]
+    if curve:
+        require(MIN_SEGMENT_BITS <= log <= MAX_SEGMENT_BITS, "k_log",
+                f"{MIN_SEGMENT_BITS}..{MAX_SEGMENT_BITS}", log)
+    else:
+        require(log == 0, "k_log", "0 without a curve", log)
+    require(factor == Factor.CURVE or f["v.v_lanes"] == 0, "v_lanes", "0 without a curve",
+            f["v.v_lanes"])
+    if factor == Factor.COEFFICIENT:
+        return
+    for name in ("v_table", "v_btable", "v_flags", "v_drop", "v_clip"):
+        require(not f[f"v.{name}"], name, f"none with factor {Factor(factor).name}", 1)
+    require(bool(f["v.v_write"]), "v_write", f"set with factor {Factor(factor).name}", 0)
+    if factor == Factor.CURVE:
+        require(not f["v.v_reduce"], "v_reduce", "none with factor CURVE", 1)
+    else:
+        require(bool(f["v.v_b"]), "v_b", f"set with factor {Factor(factor).name}", 0)
 
 
 def _check_drop(label: str, f: Fields) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.hw.curves import SLOPE_EXPONENT
 from pynq_train.layers import kinds, nodes
 from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode
 from pynq_train.quant import policy as rules
@@ -148,7 +149,8 @@ class ArrayPolicy:
         self._sources = [[count if at < 0 else at for at in layer.sources] for layer in layers]
         self._most = [_most(layer) for layer in layers]
         self._less = [mean_scale(layer.pixels)[1] if layer.kind.reduces else
-                      keep_scale(layer.rate)[1] if layer.kind == kinds.DROP else 0
+                      keep_scale(layer.rate)[1] if layer.kind == kinds.DROP else
+                      -SLOPE_EXPONENT if layer.kind == kinds.CURVE else 0
                       for layer in layers]
         self._coefficient = [self._column[f"{layer.name}.a"] if layer.kind.normalises else -1
                              for layer in layers]
@@ -169,7 +171,8 @@ class ArrayPolicy:
         last, self._reads = gradient_places(whole)
         self._less_back = [
             mean_scale(layers[node.layer].pixels)[1] if node.kind == nodes.SPREAD else
-            keep_scale(layers[node.layer].rate)[1] if node.kind == nodes.DROP else 0
+            keep_scale(layers[node.layer].rate)[1] if node.kind == nodes.DROP else
+            -SLOPE_EXPONENT if node.kind == nodes.CURVE else 0
             for node in graph]
         self._wanted = [self._column[node.target] if node.target and not node.kind.copies else -1
                         for node in graph]
@@ -187,7 +190,7 @@ class ArrayPolicy:
             for asked in (self._wanted[number], self._offset[number]):
                 if asked >= 0:
                     self._ask[asked].append(place)
-            if node.kind in (nodes.BACKWARD, nodes.NORM):
+            if node.kind in (nodes.BACKWARD, nodes.NORM, nodes.PRODUCT, nodes.FACTOR):
                 self._weighted[node.layer].append(place)
         for at in range(count):
             ref = whole.of_layer.get(at)
@@ -306,6 +309,8 @@ class ArrayPolicy:
                   ) - rules.FRACTION_BITS
         target = min(max(target, rules.FEATURE_FLOOR), self._ceilings[at])
         w = known[self._copy_of_weight[at]]
+        if layer.kind == kinds.CURVE:
+            w = SLOPE_EXPONENT
         if layer.kind.normalises:
             measured = known[self._coefficient[at]]
             w = (measured + rules.MARGIN if measured > _NONE else rules.COEFFICIENT_START
@@ -316,6 +321,8 @@ class ArrayPolicy:
             total = x + w
         elif layer.on_array:
             total = x + w
+        elif layer.kind.multiplies:
+            total = x + second
         elif layer.kind == kinds.ADD:
             total = rules.common(x, second if len(sources) > 1 else x)
         else:
@@ -338,7 +345,7 @@ class ArrayPolicy:
                 flags[place] = 1
             if at == len(self._layers) - 1:
                 self._write(len(self._graph), self._policy.loss.gradient_exponent(self._batch, y))
-        if had is None or w != had[2]:
+        if had is None or w != had[2] or (layer.kind.multiplies and found[:2] != had[:2]):
             for place in self._weighted[at]:
                 flags[place] = 1
 
@@ -351,6 +358,10 @@ class ArrayPolicy:
             total = rules.common(total, written[reads[1]])
         elif node.kind == nodes.BACKWARD:
             total += self._w(layer)
+        elif node.kind in (nodes.PRODUCT, nodes.FACTOR):
+            factors = self._had[layer]
+            assert factors is not None, "layers come before nodes"
+            total += factors[0 if node.input else 1]
         elif node.kind == nodes.NORM:
             measured = known[self._offset[number]]
             total += (measured + rules.MARGIN - rules.COEFFICIENT_BITS if measured > _NONE

@@ -16,6 +16,7 @@ from typing import Any
 from pynq_train.errors import BadInput
 from pynq_train.files.schema import MOST_TEXT, Items, Record, Table, Whole
 from pynq_train.graph.activation import Activation
+from pynq_train.hw.curves import SLOPE_EXPONENT
 from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.layers import kinds, nodes
 from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNode
@@ -343,6 +344,11 @@ class ExponentPolicy:
                 total, most = x, 0  # values are copied
             elif layer.kind.reduces:
                 total = x - mean_scale(layer.pixels)[1]
+            elif layer.kind.multiplies:
+                total = x + second
+            elif layer.kind == kinds.CURVE:
+                w = SLOPE_EXPONENT
+                total = x + w
             elif layer.kind == kinds.DROP:
                 total = x - keep_scale(layer.rate)[1]
                 if not training:  # who reads it then reads what it reads
@@ -375,6 +381,8 @@ class ExponentPolicy:
         if node.kind == nodes.NORM:
             history = self.extra.get(f"{self.layers[node.layer].name}.b")
             return first + (max(history) + MARGIN - COEFFICIENT_BITS if history else own.w)
+        if node.kind in (nodes.PRODUCT, nodes.FACTOR):
+            return first + (own.x if node.input else own.second)
         return first + own.w
 
     def _history(self, tensor: str) -> list[int]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
 from pynq_train.graph.activation import Activation
+from pynq_train.hw.curves import table_number
 from pynq_train.hw.limits import NO_LIMIT
 from pynq_train.hw.words import MASTER_EXPONENT
 from pynq_train.layers import kinds, nodes
@@ -204,8 +205,10 @@ def _vector_fields(layer: QuantLayer, e: LayerExponents) -> dict[str, int]:
     """Return the fields of the forward pass of a layer of the vector unit."""
     total, shift = e.forward_sum, e.y - e.forward_sum
     limit = limit_code(e.activation, e.y)
-    if layer.kind.windowed:
+    if layer.kind.windowed or layer.kind.multiplies:
         return {"shift": shift}
+    if layer.kind == kinds.CURVE:
+        return {"shift": shift, "limit": table_number(e.x)}
     if layer.kind.reduces:
         return {"shift": shift, "limit": limit, "a_scale": mean_scale(layer.pixels)[0]}
     return {"shift": shift, "limit": limit,
@@ -229,8 +232,10 @@ def _node_fields(node: BackwardNode, total: int, exponents: StepExponents,
     shift = exponents.gradients[node.target] - total if node.target else 0
     if node.kind == nodes.SPREAD:
         return {"shift": shift, "b_scale": mean_scale(layers[node.layer].pixels)[0]}
-    if node.kind in (nodes.NORM, nodes.UNPOOL):
+    if node.kind in (nodes.NORM, nodes.UNPOOL, nodes.PRODUCT, nodes.FACTOR):
         return {"shift": shift}
+    if node.kind == nodes.CURVE:
+        return {"shift": shift, "limit": table_number(exponents.layers[node.layer].x)}
     if node.kind == nodes.DROP:
         return {"shift": shift, "a_scale": keep_scale(layers[node.layer].rate)[0]}
     return {"shift": shift, "a_scale": _scale(e[0], total),

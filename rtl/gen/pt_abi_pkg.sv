@@ -4,7 +4,7 @@
 package pt_abi_pkg;
   // No single module uses every constant.
   /* verilator lint_off UNUSEDPARAM */
-  localparam int unsigned AbiVersion = 4;
+  localparam int unsigned AbiVersion = 5;
   localparam logic [31:0] IdValue = 32'h50545231;
   localparam int unsigned FlagRowWords = 64;
   localparam int unsigned RingMargin = 8;
@@ -51,6 +51,14 @@ package pt_abi_pkg;
   localparam int unsigned PixGroups = 0;
   localparam int unsigned PixSingle = 1;
   localparam int unsigned PixWindow = 2;
+  localparam int unsigned FactorCoefficient = 0;
+  localparam int unsigned FactorCurve = 1;
+  localparam int unsigned FactorSlope = 2;
+  localparam int unsigned FactorProduct = 3;
+  localparam int unsigned MaxSegmentBits = 9;
+  localparam int unsigned SlopeBits = 20;
+  localparam int unsigned OffsetBits = 40;
+  localparam int unsigned WidthBits = 4;
   localparam int unsigned ErrOk = 0;
   localparam int unsigned ErrOutsideArena = 1;
   localparam int unsigned ErrSlaveError = 2;
@@ -269,7 +277,10 @@ package pt_abi_pkg;
 
   // vector unit (stands where the X section stands)
   typedef struct packed {
-    logic [31:0] gap2;
+    logic [23:0] gap2;
+    logic [1:0] v_lanes;  // CURVE: channels of the last block, 0 for all; others get no C
+    logic [3:0] k_log;  // CURVE, SLOPE: binary logarithm of the segments of a table, 1..9
+    logic [1:0] v_factor;  // Factor: what a is multiplied by; k_off: tables of its curve
     logic [31:0] d_block;  // v_drop: from a block's last word to the next block's
     logic [31:0] d_image;  // v_drop: from a plane's last word to the next image's
     logic [31:0] d_step;  // v_drop: from the number of a word to the next of its plane
@@ -446,7 +457,7 @@ package pt_abi_pkg;
   typedef struct packed {
     logic [23:0] b_scale;  // B of all channels, within +-(2**23 - 1)
     logic [23:0] a_scale;  // A of all channels, within +-(2**23 - 1)
-    logic [15:0] limit;  // v_clip: largest result, unsigned; none from 32768
+    logic [15:0] limit;  // v_clip: largest result, unsigned; none from 32768. CURVE, SLOPE: table
     logic [31:0] drop_seed;  // v_drop: seed of the training, first word of the key
     logic [23:0] drop_step;  // v_drop: training step, second word of the random bits' key
     logic [7:0] shift;  // right shift of the requantisation, 0..47
@@ -571,6 +582,13 @@ package pt_abi_pkg;
     logic [7:0] a_pad;  // zero
     logic [23:0] a;  // A, within +-(2**23 - 1)
   } coefficient_t;
+
+  // segment of a curve: one of a table that VECTOR reads
+  typedef struct packed {
+    logic [3:0] width;  // binary logarithm of the codes of a segment, the same in all of a table
+    logic [39:0] c;  // offset, with the exponent of the map times that of slopes
+    logic [19:0] a;  // slope, exponent -18, within +-(2**19 - 1)
+  } segment_t;
 
   // weight and momentum of an element
   typedef struct packed {

@@ -57,8 +57,9 @@ module pt_vector (
   end
   // Words of the sums of a channel block.
   localparam int unsigned BlockWords = 8;
-  // Cycles in which the last word of a block leaves the arithmetic, and its flags the packer.
-  localparam int unsigned EmptyCycles = 12;
+  // Cycles in which the last word of a block leaves the arithmetic, and its flags the packer; more
+  // where each word has a factor of its own (pt_vector_curve).
+  localparam int unsigned EmptyCycles = 12, FactorCycles = 3;
 
   // ---- configuration ----------------------------------------------------------------------------
   logic [64*pt_abi_pkg::CfgVectorWords-1:0] cfg_q;
@@ -76,11 +77,20 @@ module pt_vector (
   // ---- modes, settled before the start: section words come before those of the step block -------
   // POOL: bits that ask for anything else are 0 (pynq_train/hw/pool.py, SHARED_PLACES).
   logic        use_b_q, use_table_q, masked_q, write_q, flags_q, sums_q, drop_q, pool_q;
+  logic        curve_q, of_curve;  // a table of segments is looked up
+  logic [1:0]  factor_q, factor;
+  logic [3:0]  channels_q;         // lanes of the last block that hold channels
   pt_activation_pkg::activation_grad_t grad_a_q, grad_b_q;
   logic [15:0] line_images_q, in_blocks_q;
+  assign factor = pre.opcode == 8'(pt_abi_pkg::OpPool) ? '0 : cfg.v_factor;
+  assign of_curve = factor == 2'(pt_abi_pkg::FactorCurve) ||
+                    factor == 2'(pt_abi_pkg::FactorSlope);
   always_ff @(posedge clk_i) begin
     use_b_q     <= cfg.v_b[0];
-    use_table_q <= cfg.v_table[0] || cfg.v_btable[0];
+    factor_q    <= factor;
+    curve_q     <= of_curve;
+    channels_q  <= cfg.v_lanes == 2'd0 ? 4'b1111 : ~(4'b1111 << cfg.v_lanes);
+    use_table_q <= cfg.v_table[0] || cfg.v_btable[0] || of_curve;
     masked_q    <= (cfg.v_mask_a[0] || cfg.v_mask_b[0]) && !cfg.v_flags[0];
     grad_a_q    <= pt_activation_pkg::of_vector_a(cfg);
     grad_b_q    <= pt_activation_pkg::of_vector_b(cfg);
@@ -149,7 +159,7 @@ module pt_vector (
         StRun:    if (pool_q ? !pool_busy : take && block_end) state_q <= StEmpty;
         StEmpty: begin
           step_q <= step_q + 4'd1;
-          if (step_q == 4'(EmptyCycles - 1)) begin
+          if (step_q == 4'(EmptyCycles - 1) + (factor_q != '0 ? 4'(FactorCycles) : 4'd0)) begin
             state_q <= pool_q ? StFlush : StSums;
             step_q  <= 4'd0;
           end
@@ -159,7 +169,7 @@ module pt_vector (
           if (!sums_q || (sums_push && step_q == 4'(BlockWords - 1))) begin
             step_q <= 4'd0;
             if (block_q == 16'd0) state_q <= StFlush;
-            else state_q <= use_table_q ? StLoad : StRun;
+            else state_q <= use_table_q && !curve_q ? StLoad : StRun;
           end
         end
         StFlush:  if (outs_idle && wr_idle_i) state_q <= StRecord;
@@ -195,6 +205,8 @@ module pt_vector (
   logic [63:0] a_word, b_word, mask_word, in_data;
   logic [3:0][23:0] scale_a, scale_b;
   logic [3:0][47:0] offset;
+  logic             segment_take;
+  logic [63:0]      segment_word;
 
   pt_vector_in #(.Depth(256)) u_a (
     .clk_i,
@@ -269,6 +281,7 @@ module pt_vector (
     .rst_ni,
     .start_i(start),
     .on_i(use_table_q),
+    .curve_i(curve_q),
     .cfg_i(cfg),
     .param_i(param),
     .run_valid_o(in_run_valid[2]),
@@ -280,6 +293,8 @@ module pt_vector (
     .data_i(in_data),
     .load_i(state_q == StLoad),
     .loaded_o(loaded),
+    .take_o(segment_take),
+    .word_o(segment_word),
     .scale_a_o(scale_a),
     .scale_b_o(scale_b),
     .offset_o(offset)
@@ -390,6 +405,11 @@ module pt_vector (
     .rst_ni,
     .start_i(start),
     .clear_i(start || (state_q == StSums && (!sums_q || (sums_push && step_q == 4'd7)))),
+    .factor_i(factor_q),
+    .log_i(cfg.k_log),
+    .load_i(segment_take),
+    .word_i(segment_word),
+    .live_i(block_q == 16'd1 ? channels_q : 4'b1111),
     .scale_a_i(scale_a),
     .scale_b_i(scale_b),
     .offset_i(offset),

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Arithmetic of the vector unit: one word of four channels per cycle.
 //
-//   total = A*a + B*b + C     (reduce: added up from first_i to last_i, C once)
+//   total = A*a + B*b + C     (reduce: added up from first_i to last_i, C once); A and C are the
+//                             coefficients, or with a factor those of the word (pt_vector_curve)
 //   total = value + more      of the pooling pass, A = B = C = 0
 //   y     = activation(sat(RNE(total >> shift)))
 //   sums  : S1 += a, S2 += a*b or a*a
@@ -9,12 +10,18 @@
 //   cycle 0 operands | 1 products | 2 A*a + B*b | 3 total | 4..6 round | 7 activation | out
 //
 // Contract: a pipeline without stalls; coefficients and modes are stable while words are inside.
-// valid_o comes 8 cycles after valid_i (reduce: after the plane's last). clear_i zeroes the sums.
+// valid_o comes 8 cycles after valid_i, with a factor 11 (reduce: after the plane's last). clear_i
+// zeroes the sums. load_i: word_i is the next segment of a curve's table.
 module pt_vector_math (
   input  logic             clk_i,
   input  logic             rst_ni,
   input  logic             start_i,   // zeroes measure and saturations
   input  logic             clear_i,
+  input  logic [1:0]       factor_i,  // Factor
+  input  logic [3:0]       log_i,     // binary logarithm of the segments of a curve
+  input  logic             load_i,
+  input  logic [63:0]      word_i,
+  input  logic [3:0]       live_i,    // lanes that hold channels
   input  logic [3:0][23:0] scale_a_i,
   input  logic [3:0][23:0] scale_b_i,
   input  logic [3:0][47:0] offset_i,
@@ -38,13 +45,42 @@ module pt_vector_math (
   output logic [47:0]      measure_o,
   output logic [31:0]      saturations_o
 );
+  logic             valid, first, last;
+  logic [63:0]      a, b;
+  logic [3:0][23:0] factor, scale_a;
+  logic [3:0][47:0] factor_offset, offset;
+  pt_vector_curve u_curve (
+    .clk_i,
+    .rst_ni,
+    .start_i,
+    .factor_i,
+    .log_i,
+    .load_i,
+    .word_i,
+    .valid_i,
+    .first_i,
+    .last_i,
+    .live_i,
+    .a_i,
+    .b_i,
+    .valid_o(valid),
+    .first_o(first),
+    .last_o(last),
+    .a_o(a),
+    .b_o(b),
+    .factor_o(factor),
+    .offset_o(factor_offset)
+  );
+  assign scale_a = factor_i != '0 ? factor : scale_a_i;
+  assign offset = factor_i != '0 ? factor_offset : offset_i;
+
   logic [3:0] valid_q, first_q, last_q;
   logic       total_valid_q;
   always_ff @(posedge clk_i) begin
     if (!rst_ni) valid_q <= '0;
-    else valid_q <= {valid_q[2:0], valid_i};
-    first_q <= {first_q[2:0], first_i};
-    last_q  <= {last_q[2:0], last_i};
+    else valid_q <= {valid_q[2:0], valid};
+    first_q <= {first_q[2:0], first};
+    last_q  <= {last_q[2:0], last};
     total_valid_q <= rst_ni && valid_q[2] && (!reduce_i || last_q[2]);
   end
 
@@ -60,15 +96,15 @@ module pt_vector_math (
     logic signed [47:0] sum1_q, sum2_q;
     logic        [47:0] base;
     always_comb begin
-      base = offset_i[l];
+      base = offset[l];
       if (reduce_i && !first_q[2]) base = total_q[l];
       base |= 48'($signed(more_i[l]));  // not added: one of both is 0
     end
     always_ff @(posedge clk_i) begin
-      a_q    <= a_i[16*l+:16];
-      b_q    <= b_i[16*l+:16];
-      s_q    <= square_i ? a_i[16*l+:16] : b_i[16*l+:16];  // a register: one multiplier, not two
-      pa_q   <= 40'(a_q) * 40'($signed(scale_a_i[l]));
+      a_q    <= a[16*l+:16];
+      b_q    <= b[16*l+:16];
+      s_q    <= square_i ? a[16*l+:16] : b[16*l+:16];  // a register: one multiplier, not two
+      pa_q   <= 40'(a_q) * 40'($signed(scale_a[l]));
       pb_q   <= 40'(b_q) * 40'($signed(scale_b_i[l]));
       ps_q   <= 32'(a_q) * 32'(s_q);
       part_q <= 41'(pa_q) + (41'(pb_q) | 41'(value_i[l]));

@@ -46,7 +46,8 @@ def _vector(d: Fields) -> Fields:
              "v_sums": "has_sums", "v_square": "square", "v_table": "a_table",
              "v_btable": "b_table", "v_relu": "relu", "v_clip": "clip", "v_flags": "flags",
              "v_mask_a": "mask_a", "v_mask_b": "mask_b", "v_drop": "drop", "d_least": "least",
-             "d_tensor": "tensor", "k_off": "coefs", "s_off": "sums"}
+             "d_tensor": "tensor", "k_off": "coefs", "s_off": "sums", "v_factor": "factor",
+             "k_log": "segments", "v_lanes": "lanes"}
     found = _same(d, "v", {name: f"gv.{to}" for name, to in modes.items()})
     count = words if dense else images
     found.update({"gc.first": first, "gc.count": count, "gc.batch": first + count,

@@ -7,6 +7,7 @@ import random
 from reference_models.vector_model import Memory
 
 from pynq_train.hw.commands import Opcode
+from pynq_train.hw.curves import MAX_SEGMENT_BITS, TABLES, Factor
 
 SCALE_MAX = (1 << 23) - 1
 SYMBOLS = "abvmks"
@@ -27,7 +28,28 @@ def random_modes(rng: random.Random) -> dict[str, int]:
         mode.update(v_mask_a=0, v_mask_b=0)
     mode["v_spread"] &= mode["v_b"]
     mode["v_mask_b"] &= mode["v_b"]
+    mode.update(v_factor=rng.choice((0, rng.randrange(4))), k_log=0, v_lanes=0)
+    if not mode["v_write"]:
+        mode["v_factor"] = 0
+    if mode["v_factor"]:
+        mode.update(v_table=0, v_btable=0, v_clip=0, v_flags=0, v_drop=0)
+        if mode["v_factor"] != Factor.CURVE:
+            mode["v_b"] = 1
+    if mode["v_factor"] in (Factor.CURVE, Factor.SLOPE):
+        mode["k_log"] = rng.choice((3, MAX_SEGMENT_BITS, rng.randint(3, MAX_SEGMENT_BITS)))
+    if mode["v_factor"] == Factor.CURVE:
+        mode.update(v_lanes=rng.randrange(4), v_reduce=0)
     return {f"v.{name}": value for name, value in mode.items()}
+
+
+def random_segments(rng: random.Random, values: dict[str, int], number: int) -> Memory:
+    """Table ``number`` of the curve of a descriptor."""
+    count, width = 1 << values["v.k_log"], rng.choice((0, 15, rng.randrange(16)))
+    slopes = (1 << 19) - 1, (1 << 39) - 1
+    table = values["v.k_off"] + 8 * count * number
+    return {table + 8 * k: rng.choice((0, rng.randint(-slopes[0], slopes[0]))) & 0xFFFFF
+            | (rng.choice((0, rng.randint(-slopes[1], slopes[1]))) & (1 << 40) - 1) << 20
+            | width << 60 for k in range(count)}
 
 
 def random_word(rng: random.Random) -> int:
@@ -101,12 +123,15 @@ def random_case(rng: random.Random, images: int, blocks: int, words: int,
     params = {"shift": rng.randint(0, 47), "a_scale": random_scale(rng),
               "b_scale": random_scale(rng), "limit": random_limit(rng), **random_key(rng)}
     memory: Memory = {}
+    if values.get("v.k_log"):
+        params["limit"] = rng.randrange(TABLES)
+        memory.update(random_segments(rng, values, params["limit"]))
     for k in range(images * blocks * words):
         memory[at["v.a_off"] + 8 * k] = random_word(rng)
         memory[at["v.b_off"] + 8 * k] = random_word(rng)
     for k in range(images * blocks * -(-words // 16)):
         memory[at["v.m_off"] + 8 * k] = rng.getrandbits(64)
-    for k in range(4 * blocks):
+    for k in range(0 if values.get("v.k_log") else 4 * blocks):
         memory[at["v.k_off"] + 16 * k] = ((random_scale(rng) & 0xFFFFFFFF)
                                           | (random_scale(rng) & 0xFFFFFFFF) << 32)
         memory[at["v.k_off"] + 16 * k + 8] = rng.getrandbits(64) >> rng.randint(0, 40)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from reference_models.naive import rne, sat
 
 from pynq_train.fixed.counter_hash import block_int
+from pynq_train.hw.curves import Factor
 
 LANES = 4
 M48 = (1 << 48) - 1
@@ -31,6 +32,16 @@ def drawn(d: dict[str, int], p: dict[str, int], number: int) -> list[bool]:
                                                   high >> 16)]
 
 
+def segment(memory: Memory, d: dict[str, int], p: dict[str, int], code: int) -> tuple[int, int]:
+    """Slope and offset of a curve at a code."""
+    count = 1 << d["v.k_log"]
+    table = d["v.k_off"] + p["limit"] * 8 * count
+    width = memory.get(table, 0) >> 60 & 15
+    index = max(-count // 2, min(count // 2 - 1, code >> width)) % count
+    word = memory.get(table + 8 * index, 0)
+    return signed(word, 20), signed(word >> 20, 40)
+
+
 def vector(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
     """Return the words that a VECTOR descriptor writes, the record included.
 
@@ -42,7 +53,7 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
     out: Memory = {}
     images, words = d["v.v_images"], d["v.v_words"]
     measure = saturations = 0
-    number = d["v.d_first"]
+    number, factor = d["v.d_first"], d.get("v.v_factor", 0)
     for block in range(d["v.v_blocks"]):
         a_scale, b_scale, offset = [p["a_scale"]] * LANES, [p["b_scale"]] * LANES, [0] * LANES
         for n in range(LANES):
@@ -79,7 +90,18 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
                         b[n] = 0 if d["v.v_mask_b"] else b[n]
                     first[n] += a[n]
                     second[n] += a[n] * (a[n] if d["v.v_square"] else b[n])
-                    total[n] += a[n] * a_scale[n] + b[n] * b_scale[n]
+                    total[n] += b[n] * b_scale[n]
+                    if factor == Factor.COEFFICIENT:
+                        total[n] += a[n] * a_scale[n]
+                    elif factor == Factor.PRODUCT:
+                        total[n] += a[n] * b[n]
+                    else:
+                        back = factor == Factor.SLOPE
+                        slope, constant = segment(memory, d, p, b[n] if back else a[n])
+                        total[n] += a[n] * slope
+                        live = block < d["v.v_blocks"] - 1 or n < (d["v.v_lanes"] or LANES)
+                        if not back and live:
+                            total[n] += constant
                 if not d["v.v_write"] or (d["v.v_reduce"] and pixel < words - 1):
                     continue
                 word = 0

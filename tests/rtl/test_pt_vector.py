@@ -25,6 +25,7 @@ SOURCES = (
     "rtl/vector/pt_vector_in.sv",
     "rtl/vector/pt_vector_out.sv",
     "rtl/vector/pt_vector_coeff.sv",
+    "rtl/vector/pt_vector_curve.sv",
     "rtl/vector/pt_vector_math.sv",
     "rtl/vector/pt_threefry.sv",
     "rtl/vector/pt_vector_drop.sv",

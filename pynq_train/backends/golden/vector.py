@@ -9,9 +9,11 @@ import numpy as np
 from pynq_train.arrays import Array
 from pynq_train.backends.golden import post
 from pynq_train.backends.golden.activation import Activation, Gradient
+from pynq_train.backends.golden.curve import Segments
 from pynq_train.backends.golden.memory import ArenaViews
 from pynq_train.backends.golden.workers import Workers
 from pynq_train.fixed import keep_words, rne_shift, saturate, wrap
+from pynq_train.hw.curves import Factor
 from pynq_train.hw.layouts import COEFFICIENT
 from pynq_train.hw.words import (
     CHANNELS_PER_WORD,
@@ -137,6 +139,9 @@ def vector(memory: ArenaViews, d: Fields, p: Fields,
         table = memory.view("the coefficients", d["gv.coefs"], (site.blocks, lanes, 2), np.int64)
     if d["gv.write"]:
         out = site.map_of(memory, "the result", "y", bool(d["gv.reduce"]))
+    segments = None
+    if d["gv.factor"] in (Factor.CURVE, Factor.SLOPE):
+        segments = Segments.read(memory, d["gv.coefs"], d["gv.segments"], p["limit"])
 
     def run(group: slice) -> _ChannelPart:
         """Do a group of channel blocks."""
@@ -146,7 +151,8 @@ def vector(memory: ArenaViews, d: Fields, p: Fields,
                        None if table is None else table[group],
                        None if out is None else out[group] if d["gv.reduce"]
                        else _by_block(out, group),
-                       _kept(site, p, group) if d["gv.drop"] else None)
+                       _kept(site, p, group) if d["gv.drop"] else None,
+                       segments, _live_lanes(d, site.blocks)[group])
 
     size = max(1, _GROUP_ELEMENTS // (site.images * site.words * lanes))
     parts = workers.map(run, [slice(k, k + size) for k in range(0, site.blocks, size)])
@@ -163,6 +169,13 @@ def vector(memory: ArenaViews, d: Fields, p: Fields,
 def _by_block(array: Array, group: slice) -> Array:
     """Return some channel blocks of ``[image, block, ...]`` as a view ``[block, image, ...]``."""
     return array[:, group].swapaxes(0, 1)
+
+
+def _live_lanes(d: Fields, blocks: int) -> Array:
+    """Return which lanes of each channel block hold channels: bool ``[block, lane]``."""
+    live: Array = np.ones((blocks, CHANNELS_PER_WORD), bool)
+    live[-1, d["gv.lanes"] or CHANNELS_PER_WORD:] = False
+    return live
 
 
 def _kept(site: _Site, p: Fields, group: slice) -> Array:
@@ -182,7 +195,7 @@ def _kept(site: _Site, p: Fields, group: slice) -> Array:
 
 def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
             flags: Array | None, table: Array | None, out: Array | None,
-            kept: Array | None) -> _ChannelPart:
+            kept: Array | None, segments: Segments | None, live_lanes: Array) -> _ChannelPart:
     """Compute a group of channel blocks.
 
     Everything is below 2**53 and so exact in float64, or done in int64.
@@ -196,6 +209,8 @@ def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
         table: coefficients int64 ``[block, lane, 2]``; None without.
         out: result, int16, written; None without.
         kept: what the dropout keeps, bool of the shape of map a; None without.
+        segments: the curve's table of this step; None without.
+        live_lanes: which lanes hold channels, bool ``[block, lane]``.
     """
     live = None if flags is None or d["gv.flags"] else _unpack(flags, a16.shape[2])
     a = _floats(Gradient.of_vector(d, "a").through(a16, live))
@@ -228,9 +243,41 @@ def _blocks(d: Fields, p: Fields, a16: Array, b16: Array | None,
     line = (blocks, 1, CHANNELS_PER_WORD) if d["gv.reduce"] else (blocks, 1, 1, CHANNELS_PER_WORD)
     scale, offset = scale.reshape(2, *line), offset.reshape(line)
     assert out is not None
+    if d["gv.factor"] != Factor.COEFFICIENT:
+        factor, constant = _factors(d["gv.factor"], a, b, segments, live_lanes)
+        total = a.astype(np.int64) * factor
+        if d["gv.reduce"]:
+            total = total.sum(2)
+        if b is not None:
+            other = b.astype(np.int64)
+            total += (other.sum(2) if d["gv.reduce"] else other) * scale[1]
+        return _round(d, p, wrap(total + constant, SUM_BITS), out, flags, kept, sums)
     if most.max() < 1 << SUM_BITS - 1:
         return _round(d, p, _total(a, b, scale, offset, d["gv.reduce"]), out, flags, kept, sums)
     return _round(d, p, _total_int(a, b, scale, offset, d["gv.reduce"]), out, flags, kept, sums)
+
+
+def _factors(kind: int, a: Array, b: Array | None, segments: Segments | None,
+             live_lanes: Array) -> tuple[Array, Array | int]:
+    """Return what each element of map a is multiplied by, and what is added, as int64.
+
+    Args:
+        kind: Factor.
+        a: map a ``[block, image, word, lane]``.
+        b: map b likewise; None without.
+        segments: of the curve; None without.
+        live_lanes: lanes that hold channels: others get no offset.
+    """
+    if kind == Factor.CURVE:
+        assert segments is not None
+        slope, offset = segments.at(a.astype(np.int64))
+        return slope, offset * live_lanes[:, None, None, :]
+    assert b is not None
+    codes = b.astype(np.int64)
+    if kind == Factor.PRODUCT:
+        return codes, 0
+    assert segments is not None
+    return segments.at(codes)[0], 0
 
 
 def _floats(codes: Array) -> Array:

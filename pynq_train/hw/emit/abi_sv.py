@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from pynq_train.hw import commands, layouts, limits, norm, registers, tables
+from pynq_train.hw import commands, curves, layouts, limits, norm, registers, tables
 from pynq_train.hw.config import FETCH_AHEAD, FETCH_REST_CYCLES
 from pynq_train.hw.emit.text import (
     HEADER,
@@ -55,6 +55,11 @@ def _constants() -> list[str]:
     lines.append(constant("Semaphores", len(commands.Semaphore)))
     lines += [constant(f"Load{camel(mode.name)}", int(mode)) for mode in commands.LoadMode]
     lines += [constant(f"Pix{camel(mode.name)}", int(mode)) for mode in commands.PixelMode]
+    lines += [constant(f"Factor{camel(one.name)}", int(one)) for one in curves.Factor]
+    lines += [constant("MaxSegmentBits", curves.MAX_SEGMENT_BITS),
+              constant("SlopeBits", curves.SLOPE_BITS),
+              constant("OffsetBits", curves.OFFSET_BITS),
+              constant("WidthBits", curves.WIDTH_BITS)]
     lines += [constant(f"Err{camel(one.name)}", int(one)) for one in registers.Status]
     lines += [constant(f"Source{camel(one.name)}", int(one)) for one in registers.ErrorSource]
     lines += ["", "  // Least and most of what a configuration may ask for."]

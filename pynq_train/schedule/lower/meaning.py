@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass, replace
 
 from pynq_train.hw.commands import RECORD_BYTES, Opcode
+from pynq_train.hw.curves import Factor
 from pynq_train.hw.geometry import Work
 from pynq_train.hw.pool import ARGMAX_PIXELS
 from pynq_train.hw.words import CHANNELS_PER_WORD, FLAG_MASK_PIXELS, WORD_BYTES, ceil_div
@@ -19,6 +20,7 @@ from pynq_train.layers import nodes
 from pynq_train.layers.backward_graph import DLOGITS, BackwardNode, GradientRef
 from pynq_train.program.program import Fields
 from pynq_train.schedule.lower.conv_meaning import ConvTensors, convolution, piece_of, scratch_layer
+from pynq_train.schedule.passes.curves import curve_symbol
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.usage import ZEROS
 from pynq_train.schedule.plan import Plan
@@ -350,12 +352,24 @@ class Meanings:
             fields.update({**self._output(self._source(layer, 1)).fields("gv.b"), "gv.has_b": 1})
         if one.kind.normalises:
             fields.update({"gv.a_table": 1, "gv.coefs": self._at(f"{one.name}.table")})
+        if one.kind.multiplies:
+            fields.update({"gv.factor": int(Factor.PRODUCT), "gv.spread": int(one.kind.scales)})
+        if one.curve is not None:
+            fields.update({**self._curve(layer, Factor.CURVE),
+                           "gv.lanes": one.out_channels % CHANNELS_PER_WORD})
         if one.drop is not None and self._training:
             fields.update({"gv.drop": 1, "gv.least": one.drop.least, "gv.tensor": one.drop.place})
         own_flags = one.activation.has_flags or one.kind.own_mask
         if own_flags and self._training and plan.active[layer]:
             fields.update({**self._flags(layer).fields("gv.m"), "gv.flags": 1})
         return fields
+
+    def _curve(self, layer: int, factor: Factor) -> Fields:
+        """Return what is looked up in the tables of a layer's curve."""
+        one = self.plan.layers[layer]
+        assert one.curve is not None
+        return {"gv.factor": int(factor), "gv.segments": one.curve.segment_bits,
+                "gv.coefs": self._at(curve_symbol(self.name, one.name))}
 
     def _node(self, node: BackwardNode) -> Fields:
         """Return a node of the backward graph on the vector unit."""
@@ -368,7 +382,14 @@ class Meanings:
             if node.kind == nodes.SUM:
                 fields.update({**self._gradient("b", node.reads[1], layer), "gv.has_b": 1})
             return fields
-        source = one.sources[0]
+        if node.kind == nodes.FACTOR:
+            # It has the size of the map, and writes a word for each channel block of an image.
+            return {**self._sizes(layer), "gv.write": 1, "gv.reduce": 1,
+                    **self._placed(node.target, one.sources[1]).fields("gv.y"),
+                    **self._gradient("a", node.reads[0], layer), "gv.has_b": 1,
+                    **self._output(one.sources[0]).fields("gv.b"),
+                    "gv.factor": int(Factor.PRODUCT)}
+        source = one.sources[node.input]
         fields = {**self._sizes(source), "gv.write": 1,
                   **self._placed(node.target, source).fields("gv.y")}
         if node.kind == nodes.SPREAD:
@@ -376,6 +397,13 @@ class Meanings:
             return {**fields, **self._output(source).fields("gv.a"), "gv.has_b": 1,
                     "gv.spread": 1, **self._gradient("b", node.reads[0], layer)}
         fields.update(self._gradient("a", node.reads[0], layer))
+        if node.kind == nodes.PRODUCT:
+            return {**fields, **self._output(one.sources[1 - node.input]).fields("gv.b"),
+                    "gv.has_b": 1, "gv.spread": int(one.kind.scales),
+                    "gv.factor": int(Factor.PRODUCT)}
+        if node.kind == nodes.CURVE:
+            return {**fields, **self._curve(layer, Factor.SLOPE), "gv.has_b": 1,
+                    **self._output(source).fields("gv.b")}
         if node.kind == nodes.NORM:
             fields.update({"gv.a_table": 1, "gv.coefs": self._at(f"{one.name}.table")})
             if not self._frozen(layer):

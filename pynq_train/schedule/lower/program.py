@@ -22,6 +22,7 @@ from pynq_train.schedule.lower.meaning import EVALUATION, TRAINING, Meanings
 from pynq_train.schedule.lower.pool import PoolLowering
 from pynq_train.schedule.lower.vector import BatchPart, VectorLowering
 from pynq_train.schedule.passes.cached import CACHED
+from pynq_train.schedule.passes.curves import curve_symbol, table_bytes
 from pynq_train.schedule.passes.descriptors import Descriptor, Role
 from pynq_train.schedule.passes.symbols import (
     gradient_symbol,
@@ -44,7 +45,7 @@ class ProgramImage:
         descriptors: what each descriptor does.
         fields: the fields of each descriptor.
         program: bytes of the descriptors, at symbol ``<name>.program``.
-        taps: bytes of the tap tables, at symbol ``<name>.taps``.
+        taps: bytes of the tap tables and of the tables of curves, at symbol ``<name>.taps``.
     """
 
     name: str
@@ -98,16 +99,16 @@ def build_program(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) ->
         name: :data:`EVALUATION`, or any other for a training step or a part of one.
         descriptors: in program order.
     """
-    train = name != EVALUATION
     waits, meanings = Waits(plan), Meanings(plan, name)
     taps_at = plan.memory[f"{name}.taps"].offset
     records_at = plan.memory[f"{name}.records"].offset
     all_fields: list[Fields] = []
     tap_bytes = b""
     for number, descriptor in enumerate(descriptors):
-        fields, taps = _fields(plan, train, descriptor)
+        fields, taps = _fields(plan, name, descriptor)
         fields.update({
-            **waits.next(descriptor, usage(plan, descriptor, train)), "pre.number": number,
+            **waits.next(descriptor, usage(plan, descriptor, name != EVALUATION)),
+            "pre.number": number,
             "pre.param": plan.step_block.index(descriptor),
             "pre.rec_off": records_at + number * RECORD_BYTES,
             **meanings.of(number, descriptor),
@@ -118,12 +119,13 @@ def build_program(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) ->
         all_fields.append(fields)
     program = b"".join(pack_descriptor(fields) for fields in all_fields)
     # A region of the arena is never empty.
-    tap_bytes = tap_bytes or bytes(WORD_BYTES)
+    tap_bytes = (tap_bytes or bytes(WORD_BYTES)) + table_bytes(plan.layers, descriptors)
     return ProgramImage(name, descriptors, tuple(all_fields), program, tap_bytes)
 
 
-def _fields(plan: Plan, train: bool, descriptor: Descriptor) -> tuple[Fields, Taps]:
-    """Return fields and taps of a descriptor, waits left out."""
+def _fields(plan: Plan, name: str, descriptor: Descriptor) -> tuple[Fields, Taps]:
+    """Return fields and taps of a descriptor of program ``name``, waits left out."""
+    train = name != EVALUATION
     if descriptor.role == Role.SOFTMAX:
         return _softmax(plan, train), ()
     if descriptor.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
@@ -131,7 +133,7 @@ def _fields(plan: Plan, train: bool, descriptor: Descriptor) -> tuple[Fields, Ta
     if descriptor.role.opcode == Opcode.POOL:
         return _pool(plan, train, descriptor), ()
     if descriptor.role.opcode in (Opcode.VECTOR, Opcode.NORM):
-        return _vector(plan, train, descriptor), ()
+        return _vector(plan, name, descriptor), ()
     return _conv(plan, train, descriptor)
 
 
@@ -161,14 +163,15 @@ def _of_part(plan: Plan, layer: int, at: LayerAddresses, first: int) -> LayerAdd
     return replace(at, x=at.x + x, dx=at.dx + x, y=at.y + y, dy=at.dy + y, flags=at.flags + flags)
 
 
-def _vector(plan: Plan, train: bool, descriptor: Descriptor) -> Fields:
-    """Return the fields of a VECTOR or NORM descriptor."""
+def _vector(plan: Plan, name: str, descriptor: Descriptor) -> Fields:
+    """Return the fields of a VECTOR or NORM descriptor of program ``name``."""
+    train = name != EVALUATION
     layer, role = descriptor.layer, descriptor.role
     spec, fused = plan.specs[layer], plan.layers[layer]
     second = input_symbol(plan, layer, 1, train) if len(plan.sources[layer]) > 1 else ""
     unit = VectorLowering(spec, lambda symbol: plan.memory[symbol].offset if symbol in plan.memory
                           else 0, input_symbol(plan, layer, 0, train), second,
-                          output_symbol(plan, layer))
+                          output_symbol(plan, layer), curve_symbol(name, spec.name))
     first, count = descriptor.images or (0, spec.x.images)
     part = BatchPart(first, count, descriptor.part)
     if role == Role.CONCAT_BARRIER:
@@ -191,7 +194,7 @@ def _vector(plan: Plan, train: bool, descriptor: Descriptor) -> Fields:
     masks = tuple(None if ref.mask is None else plan.specs[ref.mask] for ref in node.reads)
     if role == Role.BACKWARD_SUMS:
         return unit.node_sums(node, masks[0], part, sums_products(plan, layer))
-    own = layer if node.kind.of_output else plan.sources[layer][0]
+    own = layer if node.kind.of_output else plan.sources[layer][node.input]
     layout = plan.specs[own].y
     first, count = descriptor.images or (0, layout.images)
     return unit.node(node, masks, layout, BatchPart(first, count, descriptor.part))

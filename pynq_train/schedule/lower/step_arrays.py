@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pynq_train.errors import BadInput
 from pynq_train.fixed.counter_hash import STEP_BITS
 from pynq_train.hw.commands import PARAM_WORDS, RECORD_WORDS, Opcode, pack_params
+from pynq_train.hw.curves import table_number
 from pynq_train.hw.layouts import RECORD, SOFTMAX_RECORD
 from pynq_train.hw.words import LINE_WORDS, MASTER_EXPONENT, round_up
 from pynq_train.layers import kinds, nodes
@@ -219,7 +220,9 @@ class StepArrays:
         on_array = [at for at, layer in enumerate(layers) if layer.on_array]
         on_vector = [at for at, layer in enumerate(layers) if not layer.on_array]
         # Pooling by windows copies values, and has no limit of its own.
-        limited = [at for at in on_vector if not layers[at].kind.windowed]
+        curves = [at for at in on_vector if layers[at].kind == kinds.CURVE]
+        limited = [at for at in on_vector if at not in curves
+                   and not (layers[at].kind.windowed or layers[at].kind.multiplies)]
         scaled = [at for at in limited if layers[at].kind == kinds.ADD]
         paired = [at for at in limited if len(layers[at].sources) > 1
                   and (layers[at].kind == kinds.ADD or layers[at].kind.normalises)]
@@ -230,6 +233,8 @@ class StepArrays:
                        of("total", chosen))
             fields.add_looked_up(opcode, "limit", [entry[at] for at in clipped], of("y", clipped),
                                  [rows[at] for at in clipped], limits)
+        fields.add(Opcode.VECTOR, "limit", [entry[at] for at in curves], of("x", curves),
+                   constant=table_number(0))
         fields.add(Opcode.CONV, "bias_shift", [entry[at] for at in on_array],
                    minus=of("total", on_array), constant=MASTER_EXPONENT)
         for name, chosen, part in (("a_scale", scaled, "x"), ("b_scale", paired, "second")):
@@ -287,12 +292,16 @@ class StepArrays:
         on_vector = [at for at, node in enumerate(graph) if node.kind.on_vector_unit]
         shifted = [at for at in on_vector if graph[at].target]
         scaled = [at for at in on_vector if graph[at].kind not in
-                  (nodes.SPREAD, nodes.NORM, nodes.UNPOOL, nodes.DROP)]
+                  (nodes.SPREAD, nodes.NORM, nodes.UNPOOL, nodes.DROP, nodes.CURVE,
+                   nodes.PRODUCT, nodes.FACTOR)]
+        curves = [at for at in on_vector if graph[at].kind == nodes.CURVE]
         sums = [at for at in scaled if graph[at].kind == nodes.SUM]
         norms = [at for at in on_vector if graph[at].kind == nodes.NORM]
         self._fields.add(Opcode.VECTOR, "shift", [plan.step_block.node(at) for at in shifted],
                          of("gradients", [last[graph[at].target] for at in shifted]),
                          of("sums", shifted))
+        self._fields.add(Opcode.VECTOR, "limit", [plan.step_block.node(at) for at in curves],
+                         of("x", [graph[at].layer for at in curves]), constant=table_number(0))
         for name, chosen, number in (("a_scale", scaled, 0), ("b_scale", sums, 1)):
             self._fields.add_powers(
                 Opcode.VECTOR, name, [plan.step_block.node(at) for at in chosen],

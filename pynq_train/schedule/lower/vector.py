@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pynq_train.hw.curves import Factor
 from pynq_train.hw.norm import NormProgram
 from pynq_train.hw.words import CHANNELS_PER_WORD, FLAG_MASK_PIXELS, WORD_BYTES, ceil_div
 from pynq_train.layers import nodes
@@ -65,6 +66,7 @@ class VectorLowering:
         at: byte offsets of symbols.
         x: symbol of its input; ``second``: symbol of the second one, empty without.
         y: symbol of its output.
+        tables: symbol of the tables of its curve.
     """
 
     spec: LayerSpec
@@ -72,6 +74,7 @@ class VectorLowering:
     x: str
     second: str
     y: str
+    tables: str = ""
 
     def sums(self, part: BatchPart) -> Fields:
         """Return the fields that sum a normalisation's input, and its squares, per channel."""
@@ -119,6 +122,13 @@ class VectorLowering:
             fields.update({"v.v_b": 1, "v.b_off": self._image(self.second, part)})
         if spec.kind.normalises:
             fields.update({"v.v_table": 1, "v.k_off": self.at(f"{spec.name}.table")})
+        if spec.kind.multiplies:
+            fields.update({"v.v_factor": int(Factor.PRODUCT), "v.v_spread": int(spec.kind.scales)})
+            if spec.kind.scales:
+                fields["v.b_off"] = self.at(self.second)
+        if spec.curve is not None:
+            # What pads a channel block stays zero, also where the curve is not zero at 0.
+            fields.update({**self._curve(Factor.CURVE), "v.v_lanes": spec.m % CHANNELS_PER_WORD})
         if spec.drop is not None and training:
             fields.update(drop_fields(spec, part.first, part.images))
         if flags and spec.flags is not None:
@@ -164,6 +174,8 @@ class VectorLowering:
             """Return the offset of the part's first image in a gradient of the target's layout."""
             return self.at(symbol) + part.first * target.image_stride
 
+        if node.kind == nodes.FACTOR:
+            return self._factor(node, masks[0])
         fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(node.target)}
         if node.kind == nodes.SPREAD:
             first = self.at(node.reads[0].tensor)
@@ -178,11 +190,34 @@ class VectorLowering:
         if node.kind == nodes.SUM:
             fields.update({"v.v_b": 1, "v.b_off": place(node.reads[1].tensor),
                            **mask_fields("b", masks[1], self.at, part.first)})
+        elif node.kind == nodes.PRODUCT:
+            other = self.x if node.input else self.second
+            spread = self.spec.kind.scales
+            fields.update({"v.v_factor": int(Factor.PRODUCT), "v.v_b": 1,
+                           "v.v_spread": int(spread),
+                           "v.b_off": self.at(other) if spread else place(other)})
+        elif node.kind == nodes.CURVE:
+            fields.update({**self._curve(Factor.SLOPE), "v.v_b": 1, "v.b_off": place(self.x)})
         elif node.kind == nodes.NORM:
             fields.update({"v.v_table": 1, "v.k_off": self.at(f"{self.spec.name}.table")})
             if not self.spec.frozen:
                 fields.update({"v.v_b": 1, "v.b_off": place(self.x), "v.v_btable": 1})
         return fields
+
+    def _factor(self, node: BackwardNode, mask: LayerSpec | None) -> Fields:
+        """Return the fields of the gradient of a vector: gradient times map, summed over pixels."""
+        part = BatchPart(0, self.spec.x.images)
+        gradient = node.reads[0].tensor
+        return {**_layout(self.spec.x, part), "v.v_write": 1, "v.v_reduce": 1,
+                "v.v_off": self.at(node.target), "v.a_off": self._image(gradient, part),
+                "v.v_b": 1, "v.b_off": self._image(self.x, part),
+                "v.v_factor": int(Factor.PRODUCT), **mask_fields("a", mask, self.at, part.first)}
+
+    def _curve(self, factor: Factor) -> Fields:
+        """Return the fields of what is looked up in the tables of the layer's curve."""
+        assert self.spec.curve is not None
+        return {"v.v_factor": int(factor), "v.k_log": self.spec.curve.segment_bits,
+                "v.k_off": self.at(self.tables)}
 
     def _image(self, symbol: str, part: BatchPart) -> int:
         """Return the offset of a part's first image in a map of the input's layout."""

@@ -208,7 +208,8 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
         found[f"{spec.name}.db"] = outputs
     for node in plan.backward_graph.nodes:
         if node.target and node.target not in found:
-            layer = plan.sources[node.layer][0] if node.kind.through else node.layer
+            layer = (plan.sources[node.layer][node.input] if node.kind.through
+                     else node.layer)
             found[node.target] = _map(plan.specs[layer].y, plan.specs[layer].dense)
     return found
 

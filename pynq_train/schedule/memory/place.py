@@ -21,6 +21,7 @@ from pynq_train.layers.backward_graph import DLOGITS, BackwardGraph, BackwardNod
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.schedule.memory.arena import Allocator, MemoryMap
 from pynq_train.schedule.memory.strided_regions import StridedRegions
+from pynq_train.schedule.passes.curves import curve_symbol, curves_of, table_size
 from pynq_train.schedule.passes.descriptors import Descriptor, StepBlockLayout
 from pynq_train.schedule.passes.usage import ZEROS
 from pynq_train.schedule.specs.concat_buffer import (
@@ -75,7 +76,7 @@ class Tensors:
         for node in self.backward_graph.nodes:
             if node.target and node.target not in done:
                 done.add(node.target)
-                yield node, (self.layers[node.layer].sources[0] if node.kind.through
+                yield node, (self.layers[node.layer].sources[node.input] if node.kind.through
                              else node.layer)
 
     @cached_property
@@ -100,18 +101,26 @@ class Tensors:
 
 
 def place_programs(to: Allocator, programs: Mapping[str, Sequence[Descriptor]],
-                   step_block: StepBlockLayout) -> None:
+                   step_block: StepBlockLayout, layers: Sequence[FusedLayer] = ()) -> None:
     """Place descriptors, taps and records of each program, and the step block that all share.
+
+    Behind its taps stand the tables of a program's curves.
 
     Args:
         to: takes the regions.
         programs: descriptors of each program, by its name.
         step_block: the step block's layout.
+        layers: the fused layers, for their curves.
     """
     for name, descriptors in programs.items():
         taps = sum(len(one.tiled.shape.taps) for one in descriptors if one.tiled)
         to.add(f"{name}.program", len(descriptors) * DESCRIPTOR_BYTES, "program")
-        to.add(f"{name}.taps", max(taps, 1) * WORD_BYTES, "taps")
+        curves, size = curves_of(layers, descriptors), max(taps, 1) * WORD_BYTES
+        for curve, readers in curves.items():
+            for layer in readers:
+                to.view(curve_symbol(name, layer), f"{name}.taps", size, table_size(curve))
+            size += table_size(curve)
+        to.add(f"{name}.taps", size, "taps")
         to.add(f"{name}.records", len(descriptors) * RECORD_BYTES, "records")
     to.add("step_block", step_block.nbytes, "step block")
 
@@ -125,7 +134,8 @@ def place(tensors: Tensors, programs: Mapping[str, Sequence[Descriptor]]) -> Mem
     """
     to = Allocator()
     place_programs(to, programs,
-                   StepBlockLayout.of(tensors.specs, len(tensors.backward_graph.nodes)))
+                   StepBlockLayout.of(tensors.specs, len(tensors.backward_graph.nodes)),
+                   tensors.layers)
     to.add("labels", tensors.batch * WORD_BYTES, "labels")
     channels, rows, cols = tensors.layers[0].in_shape
     to.add("input", MapLayout.feature(tensors.batch, channels, rows, cols).nbytes, "map")

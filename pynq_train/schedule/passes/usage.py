@@ -139,7 +139,9 @@ def _vector(network: Network, descriptor: Descriptor, train: bool) -> Usage:
         return of(gradients, (*flags, *(inputs[:1] if sums_products(network, layer) else ())),
                   (f"{name}.gsums",))
     # The unit always reads map a; of a mean's input it takes no value.
-    own = node.kind == nodes.SPREAD or (node.kind == nodes.NORM
+    if node.kind in (nodes.PRODUCT, nodes.FACTOR):
+        return of(gradients, (*flags, inputs[1 - node.input]), (node.target,))
+    own = node.kind in (nodes.SPREAD, nodes.CURVE) or (node.kind == nodes.NORM
                                         and not network.specs[layer].frozen)
     return of(gradients, (*flags, *(inputs[:1] if own else ())), (node.target,))
 

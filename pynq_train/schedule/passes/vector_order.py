@@ -131,7 +131,7 @@ class _Forward:
             # What it reads comes from no convolution, or from one that others normalise too.
             self.descriptors.append(Descriptor(Role.NORM_SUMS, spec.index))
         self.descriptors += norm
-        if spec.kind.reduces or spec.x.images == 1:
+        if spec.kind.reduces or spec.kind.scales or spec.x.images == 1:
             self.descriptors += [descriptor for group in groups for descriptor in group[:-1]]
             self.descriptors.append(Descriptor(role, spec.index))
             return
@@ -263,7 +263,8 @@ def node_operations(specs: Sequence[LayerSpec], backward_graph: BackwardGraph,
                            descriptors(Role.BACKWARD_NORM, True)]
         if node.target:
             role = Role.UNPOOL if node.kind == nodes.UNPOOL else Role.BACKWARD_VECTOR
-            operations.append(descriptors(role, node.kind == nodes.SPREAD))
+            # A word for each plane stands at [block][image]: all images are read at once.
+            operations.append(descriptors(role, node.kind == nodes.SPREAD or spec.kind.scales))
     return found
 
 

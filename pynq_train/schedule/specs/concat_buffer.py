@@ -64,7 +64,7 @@ def image_pitch_blocks(layers: Sequence[FusedLayer]) -> tuple[int, ...]:
 
     for at, layer in enumerate(layers):
         if layer.kind.wordwise:
-            for place in layer.sources:
+            for place in layer.sources[:1] if layer.kind.scales else layer.sources:
                 if place >= 0:
                     group[find(place)] = find(at)
     own = [ceil_div(layer.out_channels, CHANNELS_PER_WORD) for layer in layers]

@@ -117,6 +117,16 @@ class Groups:
 
 
 @dataclass(frozen=True)
+class Offsets:
+    """Where a piece of a layer begins: its number, and bytes in input, output and weights."""
+
+    number: int
+    x: int
+    y: int
+    weights: int
+
+
+@dataclass(frozen=True)
 class Origin:
     """Where a section begins in its layer: group, channel blocks of the maps, m tile."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from pynq_train.arrays import Array
 from pynq_train.errors import DoesNotFit
 from pynq_train.graph.activation import Activation
+from pynq_train.graph.curves import Curve
 from pynq_train.graph.windows import ONE, Pair
 from pynq_train.hw.commands import LoadMode
 from pynq_train.hw.limits import (
@@ -34,7 +35,7 @@ from pynq_train.layers.fuse import Drop, FusedLayer
 from pynq_train.layers.kinds import Kind
 from pynq_train.layers.pieces import Piece, Pieces
 from pynq_train.schedule.specs.concat_buffer import image_pitch_blocks
-from pynq_train.schedule.specs.groups import Groups, Origin
+from pynq_train.schedule.specs.groups import Groups, Offsets, Origin
 from pynq_train.schedule.specs.layout import (
     FlagLayout,
     MapLayout,
@@ -43,16 +44,6 @@ from pynq_train.schedule.specs.layout import (
     pack_weights,
     unpack_weights,
 )
-
-
-@dataclass(frozen=True)
-class Offsets:
-    """Where a piece of a layer begins: its number, and bytes in input, output and weights."""
-
-    number: int
-    x: int
-    y: int
-    weights: int
 
 
 @dataclass(frozen=True)
@@ -90,6 +81,8 @@ class LayerSpec:
         drop: of a dropout.
         origin: of a section of a grouped convolution: where it begins in the layer.
         offsets: of a piece of a layer: where it begins in the layer's tensors.
+        curve: of an activation by a table.
+        pointwise: fully connected, with weights ``W[m, n, 1, 1]`` of a 1x1 convolution.
     """
 
     index: int
@@ -119,6 +112,8 @@ class LayerSpec:
     drop: Drop | None = None
     origin: Origin | None = None
     offsets: Offsets | None = None
+    curve: Curve | None = None
+    pointwise: bool = False
 
     @property
     def on_array(self) -> bool:
@@ -267,8 +262,8 @@ class LayerSpec:
             return np.concatenate([pack_weights(own, self.nb, self.m_tile)
                                    for own in self.groups.spread(values, absent)])
         if self.flat_shape is not None:
-            values = flat_to_blocks(values, self.flat_shape)
-        elif self.dense:
+            values = flat_to_blocks(values.reshape(values.shape[:2]), self.flat_shape)
+        elif self.dense and not self.pointwise:
             values = values[:, :, None, None]
         return pack_weights(values, self.nb, self.m_tile)
 
@@ -286,8 +281,9 @@ class LayerSpec:
                 for tile in range(0, self.m_tiles, tiles)])
         values = unpack_weights(packed, self.m, self.n)
         if self.flat_shape is not None:
-            return blocks_to_flat(values, self.flat_shape)
-        return values[:, :, 0, 0] if self.dense else values
+            flat = blocks_to_flat(values, self.flat_shape)
+            return flat[:, :, None, None] if self.pointwise else flat
+        return values[:, :, 0, 0] if self.dense and not self.pointwise else values
 
     def pack_bias(self, values: Array) -> Array:
         """Return a bias vector ``[m]`` padded with zeros to whole tiles, each section by itself."""
@@ -326,6 +322,10 @@ class LayerSpec:
             if value > most:
                 raise DoesNotFit(f"layer {self.name!r}: {what}", expected=f"at most {most}",
                                  found=value, fix="use a smaller layer")
+        if self.kind.scales and self.words > MAX_PRODUCTS:
+            raise DoesNotFit(f"layer {self.name!r}: pixels of a map that is scaled by channels",
+                             expected=f"at most {MAX_PRODUCTS}, so that 48 bits never overflow",
+                             found=self.words, fix="use a smaller map")
         if not self.on_array:
             return
         most = MAX_POOL_COLUMNS if self.pool else MAX_FLAG_COLUMNS
@@ -513,7 +513,8 @@ def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backwa
         stride=layer.stride, pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=y.rows,
         out_cols=y.cols, activation=layer.activation, pool=False,
         bias=layer.kind.normalises, x=x, y=y, flags=flags, backward=backward, dense=dense,
-        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen, drop=layer.drop)
+        flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen, drop=layer.drop,
+        curve=layer.curve)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
@@ -563,7 +564,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
         activation=layer.activation, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
         backward=backward, dense=layer.kind.fully_connected, flat_shape=flat_shape,
-        m_tile=m_tile, kind=layer.kind, groups=groups)
+        m_tile=m_tile, kind=layer.kind, groups=groups, pointwise=layer.pointwise)
 
 
 def bias_spec(spec: LayerSpec) -> LayerSpec:

@@ -13,7 +13,7 @@ from reference_models.vector_model import vector
 from pynq_train.errors import HardwareFault
 from pynq_train.hw.commands import Opcode
 
-SPACE = 1 << 14
+SPACE = 1 << 17
 OFFSETS = {name: (k + 1) * SPACE for k, name in enumerate(SYMBOLS)}
 ARENA = (len(SYMBOLS) + 1) * SPACE
 

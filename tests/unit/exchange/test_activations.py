@@ -21,6 +21,7 @@ from pynq_train.exchange.activations import (
 )
 from pynq_train.exchange.draft import Refused
 from pynq_train.graph.activation import Relu, Relu6
+from pynq_train.graph.curves import LeakyRelu
 from pynq_train.graph.ops import Activate
 
 
@@ -54,7 +55,7 @@ def test_what_is_read(readers: Mapping[str, Reader], name: str, number: Numbers,
 @pytest.mark.parametrize(("readers", "name", "number", "why", "instead"), [
     (ONNX, "Clip", listed(-1, 1), "clips to -1 .. 1", "clip to 0 .. 6"),
     (TORCH_FUNCTIONS, "hardtanh", listed(), "clips to -1.0 .. 1.0", "use ReLU or ReLU6"),
-    (KERAS_LAYERS, "ReLU", numbers(negative_slope=0.1), "has a slope or a threshold",
+    (KERAS_LAYERS, "ReLU", numbers(threshold=0.1), "has a threshold",
      "use a plain ReLU"),
     (KERAS_LAYERS, "ReLU", numbers(max_value=4), "ends at 4.0", "use max_value=6 or none"),
 ])
@@ -82,8 +83,9 @@ def test_bounds_that_an_activation_has(low: Any, top: Any, found: Any) -> None:
 @pytest.mark.parametrize(("settings", "found"), [
     ({}, Relu), ({"max_value": None}, Relu), ({"max_value": 6}, Relu6),
     ({"negative_slope": 0.0, "threshold": 0}, Relu), ({"negative_slope": None}, Relu),
-    ({"negative_slope": 0.1}, None), ({"threshold": 1.0}, None), ({"threshold": -1.0}, None),
-    ({"negative_slope": 0.1, "threshold": 1.0}, None)])
+    ({"negative_slope": 0.1}, LeakyRelu), ({"threshold": 1.0}, None), ({"threshold": -1.0}, None),
+    ({"negative_slope": 0.1, "threshold": 1.0}, None),
+    ({"negative_slope": 2.5}, None), ({"negative_slope": 0.1, "max_value": 6.0}, None)])
 def test_relus_of_keras(settings: dict[str, Any], found: Any) -> None:
     def number(name: str, place: int, default: Any = None) -> Any:
         return settings.get(name, default)
@@ -91,6 +93,7 @@ def test_relus_of_keras(settings: dict[str, Any], found: Any) -> None:
     if found is None:
         with pytest.raises(Refused) as caught:
             activations._keras_relu(number)
-        assert caught.value.why == "has a slope or a threshold"
+        assert caught.value.why in ("has a threshold", "has a slope of 2.5",
+                                    "has a slope and an end")
     else:
         assert isinstance(activations._keras_relu(number), found)

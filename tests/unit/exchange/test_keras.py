@@ -115,8 +115,8 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
     parts = [
         layers.Conv2D(4, (3, 12), padding="same", name="oblong")(start),
         layers.Conv2D(4, 3, dilation_rate=2, padding="same", name="dilated")(start),
-        layers.Conv2D(4, 3, padding="same", activation="tanh", name="tanh")(start),
-        layers.Conv2D(4, 3, padding="same", name="behind")(layers.LeakyReLU(name="leaky")(start)),
+        layers.Conv2D(4, 3, padding="same", activation="softsign", name="tanh")(start),
+        layers.Conv2D(4, 3, padding="same", name="behind")(layers.PReLU(name="leaky")(start)),
         layers.AveragePooling2D(3, 1, padding="same", name="avg")(start),
         layers.Rescaling(-0.1, name="scale")(start), layers.ReLU(4, name="four")(start),
         layers.Masking(name="odd")(start)]
@@ -127,8 +127,8 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
     for part in ("network 'bad' has 8 unsupported nodes: ",
                  "oblong (Conv2D) has kernel 3x12: use a kernel of 11 at most",
                  "dilated (Conv2D) has dilation [2, 2]: use a larger kernel",
-                 "tanh (Conv2D) has activation 'tanh': use relu or relu6",
-                 "leaky (LeakyReLU): use ReLU",
+                 "tanh (Conv2D) has activation 'softsign': use relu or relu6",
+                 "leaky (PReLU): use ReLU",
                  "avg (AveragePooling2D) leaves its padding out of the mean: pool without",
                  "scale (Rescaling) computes with a constant: fold it into the weights, or",
                  "four (ReLU) ends at 4.0: use max_value=6 or none",
@@ -233,16 +233,16 @@ def test_operators_of_tensors(rng: np.random.Generator) -> None:
 
 def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
     model = keras.Sequential([
-        keras.Input((16, 16, 1)), layers.Conv2D(8, 3, name="c"), layers.LeakyReLU(name="leaky"),
+        keras.Input((16, 16, 1)), layers.Conv2D(8, 3, name="c"), layers.PReLU(name="leaky"),
         layers.Conv2D(8, (12, 1), padding="same", name="oblong"),
         layers.LayerNormalization(name="ln"),
         layers.Conv2D(8, 3, dilation_rate=2, name="dilated"),
         layers.UpSampling2D(interpolation="bicubic", name="up"),
-        layers.Flatten(), layers.Dense(3, activation="tanh", name="d")], name="bad")
+        layers.Flatten(), layers.Dense(3, activation="softsign", name="d")], name="bad")
     model.get_layer("c").set_weights([w * 0 + 9 for w in model.get_layer("c").get_weights()])
     with pytest.raises(UnsupportedModel) as caught:
         pt.from_keras(model)
-    for part in ("network 'bad' has 8 unsupported nodes: ", "leaky (LeakyReLU): use ReLU",
+    for part in ("network 'bad' has 8 unsupported nodes: ", "leaky (PReLU): use ReLU",
                  "oblong (Conv2D) has kernel 12x1", "ln (LayerNormalization): use BatchNorm",
                  "dilated (Conv2D) has dilation", "up (UpSampling2D)", "d (Dense) has activation",
                  "c (weight) holds 9", "c (bias) holds 9"):

@@ -9,32 +9,29 @@ import pytest
 
 from pynq_train.exchange import keras_layers, onnx_nodes, torch_nodes
 
-_FOLD = "leave gates and scales out, or fold the scale into the weights"
 _PREPARE = "prepare the images before the network, or fold it into the weights"
 REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
     "torch": (torch_nodes.INSTEAD, {
-        "use ReLU or ReLU6": "leakyrelu leaky_relu prelu elu selu gelu silu mish hardswish "
-                             "hardsigmoid sigmoid tanh",
+        "use ReLU or ReLU6": "prelu selu mish",
         "use BatchNorm2d": "groupnorm layernorm instancenorm2d localresponsenorm group_norm "
                            "layer_norm",
-        _PREPARE: "sub div truediv isub itruediv", _FOLD: "imul mul",
+        _PREPARE: "sub div truediv isub itruediv",
+        "write x = x * y, which is not in place": "imul",
         "use AdaptiveAvgPool2d(1)": "adaptivemaxpool2d",
         "use Conv2d": "conv3d", "use convolutions over time": "lstm gru"}),
     "onnx": (onnx_nodes.INSTEAD, {
-        "use Relu or Clip 0 .. 6": "LeakyRelu PRelu Elu Selu Gelu HardSwish HardSigmoid Sigmoid "
-                                   "Tanh Mish",
-        _FOLD: "Mul", "use GlobalAveragePool": "GlobalMaxPool",
+        "use Relu or Clip 0 .. 6": "PRelu Selu Mish", "use GlobalAveragePool": "GlobalMaxPool",
         "use BatchNormalization": "InstanceNormalization GroupNormalization LayerNormalization LRN",
         "export the float model": "QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul "
                                   "ConvInteger MatMulInteger DynamicQuantizeLinear Quant "
                                   "BipolarQuant IntQuant FloatQuant Trunc MultiThreshold",
         _PREPARE: "Sub Div", "use convolutions over time": "LSTM GRU"}),
     "keras": (keras_layers.INSTEAD, {
-        "use ReLU": "LeakyReLU PReLU ELU",
+        "use ReLU": "PReLU",
         "use BatchNormalization": "LayerNormalization GroupNormalization UnitNormalization",
         "use convolutions over time": "LSTM GRU SimpleRNN Bidirectional",
         "use GlobalAveragePooling2D": "GlobalMaxPooling2D",
-        "leave gates and scales out": "Multiply"}),
+        }),
 }
 NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
     "torch modules": (torch_nodes.MODULES,
@@ -42,16 +39,20 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
         "Conv2d Linear BatchNorm2d BatchNorm1d ReLU ReLU6 Hardtanh MaxPool2d AvgPool2d "
         "AdaptiveAvgPool2d Flatten Dropout Dropout1d Dropout2d AlphaDropout ZeroPad2d "
         "ConstantPad2d Identity Softmax LogSoftmax Upsample UpsamplingNearest2d "
-        "UpsamplingBilinear2d ConvTranspose1d ConvTranspose2d"),
+        "UpsamplingBilinear2d ConvTranspose1d ConvTranspose2d LeakyReLU ELU "
+        "Sigmoid Tanh SiLU Hardswish Hardsigmoid GELU"),
     "torch functions": (torch_nodes.FUNCTIONS,
         "sub mul div truediv add iadd cat concat relu relu_ relu6 hardtanh concatenate conv2d "
         "conv1d max_pool1d avg_pool1d adaptive_avg_pool1d "
         "linear max_pool2d boolean_dispatch avg_pool2d adaptive_avg_pool2d flatten mean reshape "
         "squeeze unsqueeze dropout dropout1d dropout2d alpha_dropout softmax log_softmax getattr "
-        "getitem pad permute interpolate conv_transpose1d conv_transpose2d"),
+        "getitem pad permute interpolate conv_transpose1d conv_transpose2d "
+        "multiply leaky_relu leaky_relu_ elu elu_ sigmoid sigmoid_ "
+        "tanh tanh_ silu hardswish hardsigmoid gelu"),
     "torch methods": (torch_nodes.METHODS,
         "relu relu_ sub mul div add add_ flatten view reshape mean squeeze unsqueeze contiguous "
-        "size dim numel nelement float permute softmax log_softmax"),
+        "size dim numel nelement float permute softmax log_softmax sigmoid sigmoid_ tanh tanh_ "
+        "expand expand_as"),
     "keras layers": (keras_layers.LAYERS,
         "Conv2DTranspose Conv1DTranspose "
         "Conv1D DepthwiseConv1D MaxPooling1D AveragePooling1D GlobalAveragePooling1D "
@@ -59,8 +60,8 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
         "ReLU Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense "
         "DepthwiseConv2D Dropout SpatialDropout2D Flatten GlobalAveragePooling2D Identity "
         "MaxPooling2D Normalization Rescaling Reshape SeparableConv2D Softmax UpSampling2D "
-        "ZeroPadding2D"),
-    "keras operations": (keras_layers.OPERATIONS, "Add Relu Relu6"),
+        "ZeroPadding2D Multiply LeakyReLU ELU"),
+    "keras operations": (keras_layers.OPERATIONS, "Add Multiply Relu Relu6"),
 }
 
 

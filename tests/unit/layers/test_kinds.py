@@ -41,22 +41,25 @@ def test_what_each_kind_of_layer_does() -> None:
     assert {str(kind): kind.opcode for kind in KINDS} == {
         "conv": Opcode.CONV, "dense": Opcode.CONV, "norm": Opcode.VECTOR, "add": Opcode.VECTOR,
         "mean": Opcode.VECTOR, "pool": Opcode.POOL, "drop": Opcode.VECTOR, "concat": None,
-        "upsample": Opcode.CONV, "transpose": Opcode.CONV,
-        "bilinear": Opcode.CONV}
+        "upsample": Opcode.CONV, "transpose": Opcode.CONV, "bilinear": Opcode.CONV,
+        "curve": Opcode.VECTOR, "product": Opcode.VECTOR, "scale": Opcode.VECTOR}
     assert {str(kind): str(kind.backward) for kind in KINDS} == {
         "conv": "backward", "dense": "backward", "norm": "norm", "add": "None", "mean": "spread",
         "pool": "unpool", "drop": "drop", "concat": "view", "upsample": "backward",
-        "transpose": "backward", "bilinear": "backward"}
+        "transpose": "backward", "bilinear": "backward", "curve": "curve", "product": "product",
+        "scale": "product"}
     assert of("fully_connected") == {"dense"}
     assert of("convolves") == {"conv", "upsample", "transpose", "bilinear"}
     assert of("normalises") == {"norm"} and of("reduces") == {"mean"}
     assert of("to_vector") == {"dense", "mean"}
-    assert of("wordwise") == {"norm", "add", "drop", "concat"}
+    assert of("wordwise") == {"norm", "add", "drop", "concat", "curve", "product", "scale"}
     assert of("free_exponent") == {"conv", "dense", "norm", "add", "concat", "upsample",
-                                    "transpose", "bilinear"}
+                                    "transpose", "bilinear", "curve", "product", "scale"}
+    assert of("multiplies") == {"product", "scale"} and of("scales") == {"scale"}
     assert of("transposed") == {"upsample", "transpose", "bilinear"}
     assert of("pieced") == {"bilinear"}
-    assert of("own_mask") == {"drop"} and of("reads_masked") == {"norm", "add"}
+    assert of("own_mask") == {"drop"}
+    assert of("reads_masked") == {"norm", "add", "curve", "product", "scale"}
 
 
 def test_what_each_kind_of_node_does() -> None:
@@ -64,8 +67,11 @@ def test_what_each_kind_of_node_does() -> None:
     assert {str(row): row.opcode for row in rows} == {
         "backward": Opcode.CONV, "sum": Opcode.VECTOR, "mask": Opcode.VECTOR,
         "norm": Opcode.VECTOR, "spread": Opcode.VECTOR, "drop": Opcode.VECTOR,
-        "unpool": Opcode.POOL, "view": None}
-    assert of("on_vector_unit", rows) == {"sum", "mask", "norm", "spread", "drop", "unpool"}
-    assert of("through", rows) == {"backward", "norm", "spread", "unpool"}
+        "unpool": Opcode.POOL, "view": None, "curve": Opcode.VECTOR, "product": Opcode.VECTOR,
+        "factor": Opcode.VECTOR}
+    assert of("on_vector_unit", rows) == {"sum", "mask", "norm", "spread", "drop", "unpool",
+                                          "curve", "product", "factor"}
+    assert of("through", rows) == {"backward", "norm", "spread", "unpool", "curve", "product",
+                                   "factor"}
     assert of("of_output", rows) == {"sum", "mask", "view"}
     assert of("copies", rows) == {"mask", "view"}

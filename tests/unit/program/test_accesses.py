@@ -19,6 +19,7 @@ from pynq_train.hw.commands import (
     places,
     unpack_descriptor,
 )
+from pynq_train.hw.curves import TABLES
 from pynq_train.hw.norm import NormProgram
 from pynq_train.program import access
 from pynq_train.program.access import accesses, row_spans
@@ -96,6 +97,8 @@ def vector_words(f: Fields) -> tuple[dict[str, set[int]], dict[str, set[int]]]:
         write["flags"] = flags
     if f["v.v_table"] or f["v.v_btable"]:
         read["coefficients"] = words(f["v.k_off"], 2 * 4 * blocks)
+    if f["v.k_log"]:  # whichever of the tables of its curve the step block names
+        read["curve"] = words(f["v.k_off"], TABLES << f["v.k_log"])
     if f["v.v_write"]:
         what, base = ("reduced result", lines) if f["v.v_reduce"] else ("result", a)
         write[what] = shifted(f["v.v_off"], base)
