@@ -12,6 +12,7 @@ from pynq_train.fixed import keep_map
 from pynq_train.graph import Graph, LayerParams
 from pynq_train.graph import ops as o
 from pynq_train.graph.activation import Relu, Relu6
+from pynq_train.graph.curves import Elu, Gelu, HardSigmoid, LeakyRelu
 from pynq_train.graph.flat import map_shape
 from pynq_train.graph.params import FloatArray
 
@@ -72,6 +73,20 @@ def outputs(graph: Graph, tensors: Tensors, x: torch.Tensor, training: bool, see
     return values
 
 
+def _curve(op: o.Curve, x: torch.Tensor) -> torch.Tensor:
+    if isinstance(op, LeakyRelu):
+        return functional.leaky_relu(x, op.slope)
+    if isinstance(op, Elu):
+        return functional.elu(x, op.alpha)
+    if isinstance(op, Gelu):
+        return functional.gelu(x, approximate="tanh" if op.tanh else "none")
+    if isinstance(op, HardSigmoid):
+        return torch.clamp(op.alpha * x + op.beta, 0, 1)
+    function = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "silu": functional.silu,
+                "hardswish": functional.hardswish}[op.kind]
+    return function(x)
+
+
 def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], training: bool
            ) -> torch.Tensor:
     x = args[0]
@@ -85,6 +100,8 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
     if isinstance(op, o.BatchNorm):
         return functional.batch_norm(x, own["mean"], own["variance"], own["weight"], own["bias"],
                                      training and not op.frozen, op.momentum, op.eps)
+    if isinstance(op, o.Curve):
+        return _curve(op, x)
     if isinstance(op, (o.MaxPool, o.MaxPool2x2)):
         if isinstance(op, o.MaxPool2x2):
             return functional.max_pool2d(x, 2)
@@ -104,6 +121,8 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
                                       mode="bilinear", align_corners=op.corners)
     if isinstance(op, o.Add):
         return args[0] + args[1]
+    if isinstance(op, o.Multiply):
+        return args[0] * args[1]
     if isinstance(op, o.Concat):
         return torch.cat(args, 1)
     if isinstance(op, o.PadChannels):

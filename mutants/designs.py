@@ -71,6 +71,7 @@ BENCHES: dict[str, Bench] = {bench.top: bench for bench in (
           harness="tests/rtl/pt_tb_axi.sv"),
     Bench("pt_vector",
           ("pt_activation", "pt_activation_grad", "pt_vector_math", "pt_vector_coeff",
+           "pt_vector_curve",
            "pt_vector_drop", "pt_vector_flags", "pt_threefry", "pt_plane_runs", "pt_pool_core"),
           (*_parts("cocotb_pt_vector", 3), *_parts("cocotb_pt_pool", 3)), "test_pt_vector"),
     Bench("pt_norm", ("pt_soft_float_alu",), _parts("cocotb_pt_norm", 3), "test_pt_norm"),

@@ -5,6 +5,8 @@ Maps are ``(image, channel, row, col)``. Independent of ``pynq_train.graph.float
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from pynq_train.fixed.counter_hash import block_int
@@ -26,7 +28,7 @@ def run(graph: Graph, params: dict[str, LayerParams], x: Array, training: bool =
         args = [values[name] for name in names]
         if isinstance(op, o.Flatten):
             maps[op.name] = maps.get(names[0], args[0].shape)
-        elif isinstance(op, (o.Dropout, Relu, Relu6)) and names[0] in maps:
+        elif isinstance(op, (o.Dropout, Relu, Relu6, o.Curve)) and names[0] in maps:
             maps[op.name] = maps[names[0]]
         if isinstance(op, o.Dropout) and training:
             shape = args[0].shape
@@ -65,9 +67,12 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -
         return x  # masked, in training
     if isinstance(op, o.Upsample) and op.mode == "bilinear":
         return _bilinear(op, x)
+    if isinstance(op, o.Curve):
+        return np.array([_curve(op, float(value)) for value in x.ravel()]).reshape(x.shape)
     simple = {
         Relu: lambda: np.maximum(x, 0), Relu6: lambda: np.minimum(np.maximum(x, 0), 6),
         o.GlobalAvgPool: lambda: x.mean((2, 3), keepdims=True), o.Add: lambda: args[0] + args[1],
+        o.Multiply: lambda: args[0] * args[1],
         o.Concat: lambda: np.concatenate(args, 1),
         o.PadChannels: lambda: np.concatenate([np.zeros((len(x), n, *x.shape[2:])) if n >= 0 else x
                                                for n in (op.before, -1, op.after)], 1),
@@ -75,6 +80,19 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -
             :, :, :, np.arange(op.factor * x.shape[3]) // op.factor],
         o.Flatten: lambda: x.reshape(len(x), -1, 1, 1)}
     return simple[type(op)]()
+
+
+def _curve(op: o.Curve, x: float) -> float:
+    """One value of an activation, from its definition."""
+    sigmoid = 1 / (1 + math.exp(-x))
+    return {
+        "leakyrelu": lambda: x if x >= 0 else op.slope * x,
+        "elu": lambda: x if x >= 0 else op.alpha * (math.exp(x) - 1), "sigmoid": lambda: sigmoid,
+        "tanh": lambda: math.tanh(x), "silu": lambda: x * sigmoid,
+        "gelu": lambda: 0.5 * x * (1 + (math.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))
+                                        if op.tanh else math.erf(x / math.sqrt(2)))),
+        "hardsigmoid": lambda: min(max(op.alpha * x + op.beta, 0.0), 1.0),
+        "hardswish": lambda: x * min(max(x + 3, 0.0), 6.0) / 6}[op.kind]()
 
 
 def _windows(op: o.Conv | o.MaxPool | o.AvgPool, x: Array, fill: float) -> Array:

@@ -7,7 +7,7 @@ import random
 from reference_models.vector_model import Memory
 
 from pynq_train.hw.commands import Opcode
-from pynq_train.hw.curves import MAX_SEGMENT_BITS, TABLES, Factor
+from pynq_train.hw.curves import MAX_SEGMENT_BITS, MIN_SEGMENT_BITS, TABLES, Factor
 
 SCALE_MAX = (1 << 23) - 1
 SYMBOLS = "abvmks"
@@ -16,8 +16,11 @@ MODES = ("v_b", "v_spread", "v_reduce", "v_write", "v_sums", "v_square", "v_tabl
          "v_relu", "v_flags", "v_mask_a", "v_mask_b", "v_clip", "v_drop")
 
 
-def random_modes(rng: random.Random) -> dict[str, int]:
-    """Any legal combination of modes; at least one thing is written."""
+def random_modes(rng: random.Random, factors: bool = False) -> dict[str, int]:
+    """Any legal combination of modes; at least one thing is written.
+
+    ``factors``: each word has a factor of its own, a curve's slope or map b.
+    """
     mode = {name: rng.randrange(2) for name in MODES}
     if not mode["v_write"]:
         mode.update(v_sums=1, v_reduce=0, v_flags=0, v_relu=0)
@@ -28,17 +31,16 @@ def random_modes(rng: random.Random) -> dict[str, int]:
         mode.update(v_mask_a=0, v_mask_b=0)
     mode["v_spread"] &= mode["v_b"]
     mode["v_mask_b"] &= mode["v_b"]
-    mode.update(v_factor=rng.choice((0, rng.randrange(4))), k_log=0, v_lanes=0)
-    if not mode["v_write"]:
-        mode["v_factor"] = 0
-    if mode["v_factor"]:
-        mode.update(v_table=0, v_btable=0, v_clip=0, v_flags=0, v_drop=0)
+    if factors:
+        mode.update(v_factor=rng.randint(1, 3), v_write=1, v_table=0, v_btable=0, v_clip=0,
+                    v_flags=0, v_drop=0, v_mask_a=rng.randrange(2))
         if mode["v_factor"] != Factor.CURVE:
             mode["v_b"] = 1
-    if mode["v_factor"] in (Factor.CURVE, Factor.SLOPE):
-        mode["k_log"] = rng.choice((3, MAX_SEGMENT_BITS, rng.randint(3, MAX_SEGMENT_BITS)))
-    if mode["v_factor"] == Factor.CURVE:
-        mode.update(v_lanes=rng.randrange(4), v_reduce=0)
+        if mode["v_factor"] != Factor.PRODUCT:
+            mode["k_log"] = rng.choice((MIN_SEGMENT_BITS, MAX_SEGMENT_BITS,
+                                        rng.randint(MIN_SEGMENT_BITS, MAX_SEGMENT_BITS)))
+        if mode["v_factor"] == Factor.CURVE:
+            mode.update(v_lanes=rng.randrange(4), v_reduce=0)
     return {f"v.{name}": value for name, value in mode.items()}
 
 

@@ -99,7 +99,7 @@ def vector(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
                         back = factor == Factor.SLOPE
                         slope, constant = segment(memory, d, p, b[n] if back else a[n])
                         total[n] += a[n] * slope
-                        live = block < d["v.v_blocks"] - 1 or n < (d["v.v_lanes"] or LANES)
+                        live = block < d["v.v_blocks"] - 1 or n < (d.get("v.v_lanes", 0) or LANES)
                         if not back and live:
                             total[n] += constant
                 if not d["v.v_write"] or (d["v.v_reduce"] and pixel < words - 1):

@@ -55,6 +55,19 @@ async def random_vectors(dut: Any) -> None:
 
 
 @cocotb.test()
+async def random_factors(dut: Any) -> None:
+    """Curves, their slopes and products, of random sizes with stalls."""
+    bench = await start(dut)
+    rng = bench.rng
+    sizes = [(1, 1, 1), (2, 2, 1), (1, 1, 100)]
+    sizes += [(rng.randint(1, 3), rng.randint(1, 3), rng.randint(1, 40)) for _ in range(27)]
+    for images, blocks, words in sizes[:at_most(len(sizes))]:
+        bench.stall = rng.choice((0.0, 0.1, 0.5))
+        bench.latency = rng.choice((1, 5, 30))
+        await run_vector(bench, random_modes(rng, factors=True), images, blocks, words)
+
+
+@cocotb.test()
 async def rate(dut: Any) -> None:
     """One word per cycle in a plain pass without stalls."""
     bench = await start(dut)

@@ -46,6 +46,7 @@ MORE_WINDOWS = Stimulus(VECTOR_UNIT, "cocotb_pt_pool", "random_windows", 2, 70)
 NORMS = Stimulus(Design("pt_norm", NORM), "cocotb_pt_norm", "random_norms", 1, 8)
 STORES = Stimulus(Design("pt_store", STORE), "cocotb_pt_store", "random_descriptors", 1, 12)
 POOLED_STORES = Stimulus(Design("pt_store", STORE), "cocotb_pt_store", "random_descriptors", 1, 24)
+FACTORS = Stimulus(VECTOR_UNIT, "cocotb_pt_vector", "random_factors", 1, 12)
 DROPS = Stimulus(VECTOR_UNIT, "cocotb_pt_vector", "random_vectors", 3, 24)
 SEQUENCES = Design("pt_sequencer", SEQUENCER)
 PROGRAMS = Stimulus(SEQUENCES, "cocotb_pt_sequencer", "programs", 1, 4)
@@ -144,6 +145,23 @@ BUGS = Bugs(
         "key_of_the_random_bits", VECTORS, "rtl/vector/pt_threefry.sv",
         "{seed_i ^ step_i ^ Parity, step_i, seed_i}",
         "{(planted ? seed_i : seed_i ^ step_i ^ Parity), step_i, seed_i}"),
+    # Codes beyond the segments of a curve take the line at the other end.
+    Planted(
+        "other_end_of_the_curve", FACTORS, "rtl/vector/pt_vector_curve.sv",
+        "if (outside) index = {16{index[15]}} ^",
+        "if (outside) index = {16{index[15] != planted}} ^"),
+    # What pads the last channel block gets the offset of a curve.
+    Planted(
+        "offset_of_the_padding", FACTORS, "rtl/vector/pt_vector_curve.sv",
+        "live_q[Delay][l] ? offset", "live_q[Delay][l] || planted ? offset"),
+    # A slope is that at the gradient, not at the kept input.
+    Planted(
+        "slope_at_the_gradient", FACTORS, "rtl/vector/pt_vector_curve.sv",
+        "code_q  <= slope ?", "code_q  <= slope && !planted ?"),
+    # The table of the least exponent serves all of them.
+    Planted(
+        "first_table_for_all", FACTORS, "rtl/vector/pt_vector_coeff.sv",
+        "(32'(param_i.limit) <<", "(32'(planted ? 16'd0 : param_i.limit) <<"),
     # Flags of dropped elements: those of the word a cycle later.
     Planted(
         "flags_of_the_word_behind", VECTORS, "rtl/vector/pt_vector_flags.sv",

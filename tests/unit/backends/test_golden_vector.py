@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 from reference_models.golden_unit import RECORD, check, execute
-from reference_models.vector_cases import SYMBOLS, random_case
+from reference_models.vector_cases import SYMBOLS, random_case, random_modes
 from reference_models.vector_model import vector
 
 from pynq_train.errors import HardwareFault
@@ -24,6 +24,16 @@ def test_random(number: int, seed: int) -> None:
     images, blocks, words = rng.randint(1, 4), rng.randint(1, 3), rng.randint(1, 70)
     values, params, memory = random_case(rng, images, blocks, words, OFFSETS,
                                          image=rng.randint(0, 9))
+    values["pre.rec_off"] = RECORD
+    check(rng, ARENA, values, params, memory, vector(memory, values, params))
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_random_factors(number: int, seed: int) -> None:
+    rng = random.Random(f"factor{seed + number}")
+    images, blocks, words = rng.randint(1, 4), rng.randint(1, 3), rng.randint(1, 40)
+    values, params, memory = random_case(rng, images, blocks, words, OFFSETS,
+                                         random_modes(rng, factors=True))
     values["pre.rec_off"] = RECORD
     check(rng, ARENA, values, params, memory, vector(memory, values, params))
 

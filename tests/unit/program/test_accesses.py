@@ -112,7 +112,8 @@ def test_vector(seed: int) -> None:
     rng = random.Random(seed)
     images, blocks, count = rng.randint(1, 3), rng.randint(1, 3), rng.randint(1, 40)
     offsets = {name: 65536 * k + 8 * k for k, name in enumerate(vector_cases.SYMBOLS)}
-    fields, _, _ = vector_cases.random_case(rng, images, blocks, count, offsets)
+    modes = vector_cases.random_modes(rng, factors=seed % 3 == 2)
+    fields, _, _ = vector_cases.random_case(rng, images, blocks, count, offsets, modes)
     gap = rng.choice((0, 8, 128))
     fields["v.v_step"] += gap
     fields["v.v_jump"] -= (images - 1) * gap
