@@ -10,17 +10,21 @@ import numpy as np
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.model import Model
-from pynq_train.graph.ops import BatchNorm, Conv, Dense, Op
+from pynq_train.graph.ops import BatchNorm, Conv, ConvTranspose, Dense, Op
 from pynq_train.graph.params import LayerParams
 from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.layers.supported import check_values, with_room
+
+_FOLDING = (Conv, ConvTranspose, Dense)
+"""Operations whose weights take a normalisation."""
 
 
 def fold_batchnorm(network: Model | Graph, params: Mapping[str, LayerParams] | None = None
                    ) -> Model:
     """Return the network without batch normalisations, with the same output in evaluation.
 
-    Each is folded, with its running statistics, into the convolution or Dense layer that it reads:
+    Each is folded, with its running statistics, into the (transposed) convolution or Dense layer
+    that it reads:
     ``W' = W * s`` and ``b' = beta + (b - mean) * s`` with ``s = gamma / sqrt(variance + eps)`` per
     output channel. That layer keeps its name and gets a bias. Training then goes on as with frozen
     normalisations. The images of a model stay those that it was made for; weights that were frozen
@@ -51,12 +55,13 @@ def fold_batchnorm(network: Model | Graph, params: Mapping[str, LayerParams] | N
         if not isinstance(op, BatchNorm):
             continue
         before = None if place == FROM_INPUT else graph.ops[place]
-        if not isinstance(before, (Conv, Dense)):
+        if not isinstance(before, _FOLDING):
             refused.append(f"{op.name} (follows {graph.name_at(place)})")
         elif readers[place] > 1:
             refused.append(f"{op.name} ({before.name} is read by others too)")
         else:
-            folded[before.name] = _folded(params[before.name], folded.pop(op.name), op.eps)
+            folded[before.name] = _folded(before, params[before.name], folded.pop(op.name),
+                                          op.eps)
             frozen = _frozen(frozen, before, op)
             moved[op.name] = before.name
             biased.add(before.name)
@@ -90,7 +95,8 @@ def _given(network: Model | Graph, params: Mapping[str, LayerParams] | None) -> 
                    found=f"{type(network).__name__} and {type(params).__name__}")
 
 
-def _frozen(frozen: frozenset[str], layer: Conv | Dense, norm: BatchNorm) -> frozenset[str]:
+def _frozen(frozen: frozenset[str], layer: Conv | ConvTranspose | Dense, norm: BatchNorm
+            ) -> frozenset[str]:
     """Return the names of frozen parameters behind folding ``norm`` into ``layer``."""
     biases = {f"{norm.name}.bias", *([f"{layer.name}.bias"] if layer.bias else [])}
     kept = frozen - {f"{norm.name}.weight", *biases}
@@ -105,10 +111,10 @@ def _rewired(graph: Graph, op: Op, sources: tuple[int, ...], moved: Mapping[str,
     """
     names = [graph.name_at(place) for place in sources]
     op = replace(op, inputs=tuple(moved.get(name, name) for name in names))
-    return replace(op, bias=True) if isinstance(op, (Conv, Dense)) and op.name in biased else op
+    return replace(op, bias=True) if isinstance(op, _FOLDING) and op.name in biased else op
 
 
-def _folded(layer: LayerParams, norm: LayerParams, eps: float) -> LayerParams:
+def _folded(op: Op, layer: LayerParams, norm: LayerParams, eps: float) -> LayerParams:
     """Return a layer's parameters with a normalisation folded in.
 
     Computed in float64, so that one rounding remains.
@@ -116,6 +122,9 @@ def _folded(layer: LayerParams, norm: LayerParams, eps: float) -> LayerParams:
     assert norm.bias is not None and norm.mean is not None and norm.variance is not None
     scale = norm.weight / np.sqrt(norm.variance.astype(np.float64) + eps)
     shaped = scale.reshape(-1, *(1,) * (layer.weight.ndim - 1))
+    if isinstance(op, ConvTranspose):  # its weights are [n, m of a group, kr, kc]
+        by_group = scale.reshape(op.groups, -1)
+        shaped = by_group.repeat(len(layer.weight) // op.groups, axis=0)[:, :, None, None]
     bias = np.zeros(len(scale)) if layer.bias is None else layer.bias.astype(np.float64)
     return LayerParams((layer.weight * shaped).astype(np.float32),
                        (norm.bias + (bias - norm.mean) * scale).astype(np.float32))

@@ -28,6 +28,8 @@ from pynq_train.schedule.plan import Plan
 
 def _found(layer: FusedLayer) -> str:
     """Return what of a layer the kernel does not have."""
+    if layer.kind.transposed:
+        return str(layer.kind)
     if layer.average:
         return "AvgPool" if layer.first is None else "PadChannels"
     if layer.activation not in KNOWN_ACTIVATIONS:
@@ -59,7 +61,7 @@ class HlsTrainer:
                                fix="use another board: EF-Train's kernel has nothing else")
             square = all(sides.rows == sides.cols for sides in (layer.kernel, layer.stride))
             if (layer.groups > 1 or layer.activation not in KNOWN_ACTIVATIONS
-                    or layer.average or not square):
+                    or layer.average or layer.kind.transposed or not square):
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a square convolution "
                                "over all channels, with Relu", found=_found(layer),
                                fix="use another board: EF-Train's kernel has none of these")

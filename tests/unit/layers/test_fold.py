@@ -11,8 +11,20 @@ from reference_models.dag_nets import batch, random_params
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, UnsupportedModel
-from pynq_train.graph import Add, BatchNorm, Conv, Dense, Graph, MaxPool2x2, Op, Relu, zoo
+from pynq_train.graph import (
+    Add,
+    BatchNorm,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Graph,
+    MaxPool2x2,
+    Op,
+    Relu,
+    zoo,
+)
 from pynq_train.graph.image_format import CHANNELS_LAST, ImageFormat
+from pynq_train.graph.reference import FloatTrainer
 from pynq_train.layers import init_params
 
 NETWORKS = {
@@ -47,6 +59,19 @@ def test_a_folded_chain_is_one_for_the_engine(rng: np.random.Generator) -> None:
     learner = pt.Learner(folded, batch=4)
     for name, params in folded.params.items():
         np.testing.assert_allclose(learner.params[name].weight, params.weight, atol=2**-28)
+
+
+@pytest.mark.parametrize("op", [ConvTranspose(5, 3, 2, 1), ConvTranspose(6, 2, 2, groups=2),
+                                ConvTranspose(3, 3, bias=False)])
+def test_into_a_transposed_convolution(op: ConvTranspose, rng: np.random.Generator) -> None:
+    graph = Graph.build((2, 3, 4), [Conv(6, 1), op, BatchNorm(), Relu(), Dense(3)])
+    params = random_params(graph, rng)
+    folded = pt.fold_batchnorm(graph, params)
+    assert [op.kind for op in folded.graph.ops] == ["conv", "convtranspose", "relu", "flatten",
+                                                    "dense"]
+    x = rng.normal(size=(3, 2, 3, 4)).astype(np.float32)
+    np.testing.assert_allclose(FloatTrainer(folded.graph, folded.params).logits(x),
+                               FloatTrainer(graph, params).logits(x), rtol=1e-4, atol=1e-5)
 
 
 A = Conv(4, 3, name="a")

@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 
 from pynq_train.errors import BadInput
-from pynq_train.graph import AvgPool, Conv, Dense, Graph, PadChannels, Relu, Relu6
+from pynq_train.graph import (
+    AvgPool,
+    Conv,
+    ConvTranspose,
+    Dense,
+    Graph,
+    PadChannels,
+    Relu,
+    Relu6,
+    Upsample,
+)
 from pynq_train.graph.params import LayerParams
 from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import fuse, init_params
@@ -162,6 +172,7 @@ def test_steps_end_in_finite_numbers(loss: float, weight: float, text: str,
 
 @pytest.mark.parametrize(("ops", "found"), [
     ((Conv(4, 3), Relu6(), Dense(3)), "Relu6"), ((Conv(4, 3, groups=2), Dense(3)), "2 groups"),
+    ((ConvTranspose(4, 3), Dense(3)), "transpose"), ((Upsample(2), Dense(3)), "upsample"),
     ((AvgPool(2, 2), Dense(3)), "AvgPool"), ((Conv(4, 3), PadChannels(0, 2), Dense(3)),
                                              "PadChannels")])
 @pytest.mark.usefixtures("kernel")
