@@ -172,7 +172,9 @@ class Limits:
         post = [*activations.GEOMETRY, "y.pool", "y.flags"]
         if f["gc.work"] != Work.FORWARD:  # a transposed layer's output may have a bias
             post.append("y.bias")
-        self._require(forward or not any(f[name] for name in post),
+        # The gradient of such a layer's input is a forward pass.
+        gradient = not forward or f["gc.work"] == Work.BACKWARD
+        self._require(not gradient or not any(f[name] for name in post),
                       "post-processing of a gradient", "none", "some")
         self._require(f["s.sum"] == 0 or self._gradient, "s.sum",
                       "set in the weight gradient only", 1)
