@@ -115,8 +115,11 @@ def plan(options: argparse.Namespace) -> int:
         made = make_plan(layers, batch, board, trainable=select(layers, trainable),
                          cache=options.cache)
         _predict(made)
-        rows = plan_rows(made)
-        text, values = f"{graph.summary()}\n{table(made)}", _plan_json(graph.name, rows, made)
+        # Only what is shown: text and values take a while.
+        text = "" if options.json == STDOUT else f"{graph.summary()}\n{table(made)}"
+        shows = options.json or options.roofline
+        rows = plan_rows(made) if shows else ()
+        values = _plan_json(graph.name, rows, made) if shows else {}
     if options.json == STDOUT:
         print(json.dumps(values, indent=2))
     else:

@@ -38,7 +38,7 @@ READ = ("hw", "program", "files", "arrays.py", "errors.py", "version.py")
 """Parts of the package whose types the compiler looks up; they are not compiled."""
 OWN = "pynq_train.cycles"
 """Name of this package in its modules; the compiled ones have that of their library instead."""
-FLAGS = ("-O2", "-fPIC", "-fwrapv", "-DNDEBUG", "-w")
+FLAGS = ("-O2", "-fPIC", "-fvisibility=hidden", "-fno-plt", "-fwrapv", "-DNDEBUG", "-w")
 WORTH = 100
 """Descriptors of a program for which the library is built: predictions of less take a moment."""
 CHOICE = "PYNQ_TRAIN_COMPILED"
