@@ -43,6 +43,15 @@ WORTH = 100
 """Descriptors of a program for which the library is built: predictions of less take a moment."""
 CHOICE = "PYNQ_TRAIN_COMPILED"
 """Environment variable: with ``0`` the modules run as they are."""
+_MYPY = """
+[mypy]
+ignore_missing_imports = true
+[mypy-pynq_train.*]
+ignore_errors = true
+[mypy-numpy.*]
+follow_imports = skip
+"""
+"""Settings of mypy: only what is compiled is checked, whatever the version of NumPy."""
 _TO_C = """
 import json, sys
 from mypyc.build import mypycify
@@ -219,6 +228,7 @@ def build(library: Library, work: Path) -> Path:
     for module in MODULES:
         text = (here / f"{module}.py").read_text(encoding="utf-8").replace(OWN, name)
         (work / name / f"{module}.py").write_text(text, encoding="utf-8")
+    (work / "mypy.ini").write_text(_MYPY, encoding="utf-8")
     _run([sys.executable, "-c", _TO_C, name, *(f"{name}/{module}.py" for module in MODULES)], work)
     made = json.loads((work / "made.json").read_text(encoding="utf-8"))
     include = {sysconfig.get_paths()["include"], *(path for one in made for path in one[2])}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -29,8 +30,16 @@ MEMORIES = ({}, {"read_latency_cycles": 100, "outstanding_bursts": 2},
             {"outstanding_bursts": 1, "turn_quantum_cycles": 16},
             {"read_latency_cycles": 40, "turn_quantum_cycles": 200})
 
-needs_tools = pytest.mark.skipif(isinstance(compiled.find_tools(), str),
-                                 reason=f"cannot compile: {compiled.find_tools()}")
+UNWANTED = f"{compiled.CHOICE}=0" if os.environ.get(compiled.CHOICE) == "0" else None
+needs_tools = pytest.mark.skipif(
+    UNWANTED is not None or isinstance(compiled.find_tools(), str),
+    reason=f"nothing is compiled: {UNWANTED or compiled.find_tools()}")
+
+
+@pytest.fixture(autouse=True)
+def wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test say itself who does not want it."""
+    monkeypatch.delenv(compiled.CHOICE, raising=False)
 
 
 @pytest.fixture(scope="module")
