@@ -169,6 +169,7 @@ $(FULL): $(LEAN)
 	  -e '.[demo-lean,import]' \
 	  || echo "setup: onnx could not be installed; tests with ONNX files will be skipped"
 	@$(MAKE) torch
+	@$(BIN)/python -m pynq_train.cycles
 	@$(BIN)/python -c 'import tkinter' 2>/dev/null \
 	  || echo "setup: this Python has no Tcl interpreter; tests of the Vivado flow will be skipped" \
 	    "(on Debian and Ubuntu: apt-get install python3-tk)"

@@ -58,7 +58,8 @@ def run(command: list[str], folder: Path, seconds: float, processor_seconds: flo
             resource.setrlimit(what, (most, most))
 
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONHASHSEED": "0",
-                   "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+                   "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+                   "PYNQ_TRAIN_COMPILED": "0"}    # a fault in the cycle model would be compiled
     # The copies keep bytecode: without it every run would compile the project.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     begin = time.monotonic()

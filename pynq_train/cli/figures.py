@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pynq_train.bench import Result, bench_layer_list, bench_layers, bench_step
 from pynq_train.bench.roofline import draw, measured_points, need_matplotlib, points
 from pynq_train.cli.commands import adapted, is_file_name, network, write_json
 from pynq_train.cli.versus import EF_TRAIN, check_engine_options, versus
+from pynq_train.cycles import model
 from pynq_train.errors import BadInput, UnknownName
 from pynq_train.files import parse_json, read_bytes
 from pynq_train.graph import zoo
@@ -113,8 +115,11 @@ def plan(options: argparse.Namespace) -> int:
         made = make_plan(layers, batch, board, trainable=select(layers, trainable),
                          cache=options.cache)
         _predict(made)
-        rows = plan_rows(made)
-        text, values = f"{graph.summary()}\n{table(made)}", _plan_json(graph.name, rows, made)
+        # Only what is shown: text and values take a while.
+        text = "" if options.json == STDOUT else f"{graph.summary()}\n{table(made)}"
+        shows = options.json or options.roofline
+        rows = plan_rows(made) if shows else ()
+        values = _plan_json(graph.name, rows, made) if shows else {}
     if options.json == STDOUT:
         print(json.dumps(values, indent=2))
     else:
@@ -135,6 +140,8 @@ def _predict(made: Plan) -> None:
     from tqdm import tqdm
 
     programs = made.train, made.evaluate, *([made.cached] if made.cached else [])
+    # What is built for the first prediction is said before there is a bar.
+    model(max(map(len, programs)), lambda text: print(f"pynq-train: {text}", file=sys.stderr))
     with tqdm(total=sum(map(len, programs)), desc=f"predicting {made.board.name}", delay=_SOON,
               unit="descriptor", leave=False, disable=None) as bar:  # None: none without a terminal
         for descriptors in programs:

@@ -6,8 +6,9 @@ values. All times are cycles of the engine's clock. Fixed delays between units s
 constants beside the unit that they belong to.
 """
 
+from pynq_train.cycles.compiled import Model, model
 from pynq_train.cycles.engine import Engine
 from pynq_train.cycles.trace import Command, Trace
 from pynq_train.cycles.vector import unit_cycles
 
-__all__ = ["Command", "Engine", "Trace", "unit_cycles"]
+__all__ = ["Command", "Engine", "Model", "Trace", "model", "unit_cycles"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pynq_train.hw.commands import TILE_LEVELS, LoadMode
 from pynq_train.hw.words import (
@@ -21,17 +22,17 @@ from pynq_train.hw.words import (
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import strides_of
 
-PAGE_BYTES = 4096
+PAGE_BYTES: Final = 4096
 """No AXI burst may cross a multiple of this."""
-FIRST_ROW = 2
+FIRST_ROW: Final = 2
 """From taking a tile to its first row."""
-ISSUE_CYCLES = 5
+ISSUE_CYCLES: Final = 5
 """From the row that completes a run to the run's first address."""
-NEW_RUN_CYCLES = 2
+NEW_RUN_CYCLES: Final = 2
 """From one run's first address to the next run's, at least."""
-HOLD_WORDS = 64
+HOLD_WORDS: Final = 64
 """A run of this many words is not extended (``pt_load_runs``)."""
-HOLD_ROWS = 15
+HOLD_ROWS: Final = 15
 """Rows for which a run is held back to see whether the next row continues it."""
 FLAG_COLUMNS = {LoadMode.MASK: FLAG_MASK_PIXELS, LoadMode.UNPOOL: FLAG_UNPOOL_COLUMNS}
 """Columns of one flag word as a loader counts them."""

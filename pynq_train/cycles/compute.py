@@ -5,9 +5,9 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from pynq_train.cycles.address_generator import numbers_or_zeros
 from pynq_train.cycles.kernel import Clock, Condition, Steps
@@ -15,15 +15,15 @@ from pynq_train.cycles.load import SLoader, XLoader
 from pynq_train.hw.commands import TILE_LEVELS
 from pynq_train.program.program import Fields
 
-RELEASE_CYCLES = 7
+RELEASE_CYCLES: Final = 7
 """From a tile's last step to the X slot being free."""
-FREE_CYCLES = 10
+FREE_CYCLES: Final = 10
 """From a chunk's last S set to its ring words being free."""
-HAND_OVER_CYCLES = 20
+HAND_OVER_CYCLES: Final = 20
 """From a tile's last step to the drain."""
-START_CYCLES = 2
+START_CYCLES: Final = 2
 """From the end of the configuration to the first step."""
-_WINDOW = 256
+_WINDOW: Final = 256
 """How far the array may be calculated ahead of the other units."""
 
 
@@ -66,7 +66,7 @@ class Grants:
     """
 
     def __init__(self) -> None:
-        self._runs: deque[list[int]] = deque()
+        self._runs: list[list[int]] = []
 
     def add(self, first: int, step: int, count: int) -> None:
         """Reserve ``count`` slots from cycle ``first`` on, ``step`` cycles apart."""
@@ -85,7 +85,7 @@ class Grants:
             part = min(count, (cycle - 1 - first) // step + 1)
             total += part
             if part == count:
-                self._runs.popleft()
+                self._runs.pop(0)
             else:
                 run[0] += part * step
                 run[2] -= part
@@ -177,7 +177,7 @@ class Compute:
         self.full = 0
         self.began = 0
         self.released = Condition(clock)
-        self.finished: deque[int] = deque()
+        self.finished: list[int] = []
         self.handed = Condition(clock)
         self.grants = Grants()
         self._words = 0
@@ -210,7 +210,7 @@ class Compute:
             if tile % inner_x == 0:
                 while not self._x.ready:
                     yield self._x.filled
-                ready = self._x.ready.popleft()
+                ready = self._x.ready.pop(0)
                 if ready > at:
                     at = self._stall(at, ready, grants)
                     waits.x += at - self.at

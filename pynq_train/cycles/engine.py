@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -162,7 +161,7 @@ class Engine:
         self._filled = Condition(clock)
         self._moved = Condition(clock)
         self._bus_free = 0
-        self._waiting: dict[Unit, deque[tuple[int, int]]] = {unit: deque() for unit in Unit}
+        self._waiting: dict[Unit, list[tuple[int, int]]] = {unit: [] for unit in Unit}
         self._taken = {unit: Condition(clock) for unit in Unit}
         self._given = {unit: Condition(clock) for unit in Unit}
         self._lines: dict[Unit, Line] = {unit: Line(clock) for unit in Unit}
@@ -230,7 +229,7 @@ class Engine:
                 yield stream.signal
             # The prefix, in the first burst, says where the step-block entry and the taps are, so
             # they are requested before the rest of the descriptor is there.
-            head = stream.came.popleft() - BURST_BEATS
+            head = stream.came.pop(0) - BURST_BEATS
             yield max(head, clock.now)
             stream.ask(clock.now + PARAM_CYCLES, PARAM_WORDS)
             asked += 1
@@ -243,7 +242,7 @@ class Engine:
             for _ in range(asked - 1):
                 while not stream.came:
                     yield stream.signal
-                at = max(at, stream.came.popleft() - 5)
+                at = max(at, stream.came.pop(0) - 5)
             yield max(at, clock.now)
             yield clock.now + 1
             self._fetched += 1
@@ -297,7 +296,7 @@ class Engine:
             start = waiting[0][1]
             if clock.now < start:
                 yield start
-            waiting.popleft()
+            waiting.pop(0)
             self._taken[unit].wake()
             self.at_work[unit] = index
             trace = self.traces[index]

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections import deque
 from collections.abc import Callable, Generator
 from heapq import heappop, heappush
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 Action = Callable[[], None]
-NEVER = sys.maxsize
+NEVER: Final = sys.maxsize
 """Cycle of what does not happen; larger than any real one."""
+_push: Final = heappush
+_pop: Final = heappop
 
 
 class Condition:
@@ -81,7 +82,7 @@ class Clock:
         # The count keeps actions of one cycle in the order in which they were asked for; without it
         # the heap would have to compare the actions themselves.
         self._count += 1
-        heappush(self._queue, (cycle, self._count, action))
+        _push(self._queue, (cycle, self._count, action))
 
     def number(self) -> int:
         """Return the number of an action asked for now; it may be given to :meth:`place` later."""
@@ -93,7 +94,7 @@ class Clock:
 
         That place must not have gone by.
         """
-        heappush(self._queue, (cycle, number, action))
+        _push(self._queue, (cycle, number, action))
 
     def next(self) -> int:
         """Return the cycle of the next action, :data:`NEVER` if there is none."""
@@ -101,38 +102,50 @@ class Clock:
 
     def start(self, steps: Steps) -> None:
         """Start a process: its first step runs in this cycle."""
-        resume, queue = steps.__next__, self._queue
-
-        # A third of all actions are such steps: what they call is written out.
-        def advance() -> None:
-            try:
-                want = resume()
-            except StopIteration:
-                return
-            # Cheaper than isinstance.
-            if want.__class__ is int:
-                self._count = count = self._count + 1
-                now = self.now
-                heappush(queue, (want if want > now else now, count, advance))
-            else:
-                want.wait(advance)  # type: ignore[union-attr]
-
-        self.at(self.now, advance)
+        self.at(self.now, _Process(self, steps).action)
 
     def run(self) -> None:
         """Run all actions in order until nothing is left to do."""
-        queue, pop = self._queue, heappop
+        queue, pop = self._queue, _pop
         collects = gc.isenabled()
         # Millions of short-lived tuples would start the collector again and again for nothing: only
         # processes refer to themselves, and these are few.
         gc.disable()
         try:
             while queue:
-                self.now, self.order, action = pop(queue)
+                cycle, order, action = pop(queue)
+                self.now = cycle
+                self.order = order
                 action()
         finally:
             if collects:
                 gc.enable()
+
+
+class _Process:
+    """A process at work.
+
+    Attributes:
+        action: does its next step.
+    """
+
+    __slots__ = ("_clock", "_steps", "action")
+
+    def __init__(self, clock: Clock, steps: Steps) -> None:
+        self._clock = clock
+        self._steps = steps
+        self.action: Action = self._advance
+
+    def _advance(self) -> None:
+        # A loop that is left at once: so the end of the steps needs no exception.
+        for want in self._steps:
+            if isinstance(want, int):
+                clock = self._clock
+                now = clock.now
+                clock.at(want if want > now else now, self.action)
+            else:
+                want.wait(self.action)
+            return
 
 
 Item = TypeVar("Item")
@@ -150,15 +163,21 @@ class Tally(Generic[Item]):
         tell: what else is done then, if somebody waits.
     """
 
-    __slots__ = ("_asides", "_clock", "_count", "_entries", "_tell")
+    __slots__ = ("_action", "_asides", "_clock", "_count", "_cycles", "_entries", "_numbers",
+                 "_tell")
 
     def __init__(self, clock: Clock, count: Callable[[Item], None],
                  tell: Callable[[Item], None]) -> None:
         self._clock = clock
         self._count = count
         self._tell = tell
-        self._asides: deque[tuple[int, int, Item]] = deque()     # the clock knows nothing of these
-        self._entries: deque[Item] = deque()                     # these are actions of the clock
+        # The clock knows nothing of these: their cycles, numbers and items. Lists as all queues of
+        # the model: they are short, and compiled code reaches into lists.
+        self._cycles: list[int] = []
+        self._numbers: list[int] = []
+        self._asides: list[Item] = []
+        self._entries: list[Item] = []    # these are actions of the clock
+        self._action: Action = self._happened
 
     def add(self, cycle: int, item: Item, awaited: bool) -> None:
         """Let ``item`` happen in ``cycle``, not before what was added earlier.
@@ -168,31 +187,36 @@ class Tally(Generic[Item]):
         clock = self._clock
         if awaited:
             self._entries.append(item)
-            clock.at(cycle, self._happened)
+            clock.at(cycle, self._action)
         else:
-            self._asides.append((cycle, clock.number(), item))
+            self._cycles.append(cycle)
+            self._numbers.append(clock.number())
+            self._asides.append(item)
 
     def settle(self) -> None:
         """Count what has happened, for somebody who looks."""
-        asides, clock = self._asides, self._clock
-        while asides:
-            cycle, number, item = asides[0]
-            if cycle >= clock.now and (cycle > clock.now or number > clock.order):
+        cycles, now = self._cycles, self._clock.now
+        while cycles:
+            cycle = cycles[0]
+            if cycle >= now and (cycle > now or self._numbers[0] > self._clock.order):
                 return
-            asides.popleft()
-            self._count(item)
+            cycles.pop(0)
+            self._numbers.pop(0)
+            self._count(self._asides.pop(0))
 
     def watch(self) -> None:
         """Make actions of all entries, for somebody who waits."""
         if self._asides:
             self.settle()
-            for cycle, number, item in self._asides:
+            for index, item in enumerate(self._asides):
                 self._entries.append(item)
-                self._clock.place(cycle, number, self._happened)
+                self._clock.place(self._cycles[index], self._numbers[index], self._action)
+            self._cycles.clear()
+            self._numbers.clear()
             self._asides.clear()
 
     def _happened(self) -> None:
-        item = self._entries.popleft()
+        item = self._entries.pop(0)
         self._count(item)
         self._tell(item)
 

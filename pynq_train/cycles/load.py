@@ -6,29 +6,28 @@ the data side turns their words into elements, one per cycle, padding and zeros 
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Final
 
 from pynq_train.cycles.address_generator import AddressGenerator, Burst, TileRead
 from pynq_train.cycles.kernel import Clock, Condition, Steps
-from pynq_train.cycles.ports import ReadPort, WritePort, Writer
+from pynq_train.cycles.ports import Reader, ReadPort, WritePort, Writer
 from pynq_train.hw.limits import RING_MARGIN
 from pynq_train.hw.words import BURST_BEATS
 
-LOOK_CYCLES = 5
+LOOK_CYCLES: Final = 5
 """Cycles of the address generator from one tile to the next."""
-RECORD_ROWS = 31
+RECORD_ROWS: Final = 31
 """Rows that the address generator may be ahead of the data side: the FIFO between them."""
-FIRST_ELEMENT = 5
+FIRST_ELEMENT: Final = 5
 """From taking a tile to its first element, where that is padding."""
-X_READY_CYCLES = 4
+X_READY_CYCLES: Final = 4
 """From the word of a tile's last element to its announcement to compute."""
-S_READY_CYCLES = 3
+S_READY_CYCLES: Final = 3
 """From the word of a chunk's last element to its announcement to compute."""
-SUM_CYCLES = 22
+SUM_CYCLES: Final = 22
 """Cycles in which the channel sums are written and nothing is added."""
-_AHEAD = 16
+_AHEAD: Final = 16
 """Requests that may wait in the port before a loader stops to make more."""
 
 
@@ -47,7 +46,7 @@ class Sums:
     seen: int = 0
 
 
-class _BurstPart(NamedTuple):
+class _BurstPart:
     """A burst that is under way, or a tile that has none because all of it is padding.
 
     Attributes:
@@ -60,16 +59,20 @@ class _BurstPart(NamedTuple):
         closes: the tile ends with it.
     """
 
-    burst: Burst | None
-    tile: TileRead
-    take: int
-    base: int
-    sums: Sums | None
-    opens: bool
-    closes: bool
+    __slots__ = ("base", "burst", "closes", "opens", "sums", "take", "tile")
+
+    def __init__(self, burst: Burst | None, tile: TileRead, take: int, base: int,
+                 sums: Sums | None, opens: bool, closes: bool) -> None:
+        self.burst = burst
+        self.tile = tile
+        self.take = take
+        self.base = base
+        self.sums = sums
+        self.opens = opens
+        self.closes = closes
 
 
-class Loader:
+class Loader(Reader):
     """What both loaders share: tiles to requests, words to elements.
 
     Args:
@@ -85,12 +88,13 @@ class Loader:
         self._port = port
         self.tile = 0
         self._at = 0          # cycle of the last element
-        self._parts: deque[_BurstPart] = deque()
-        self._rows: deque[tuple[int, int]] = deque()   # rows begun, by when
-        self._passed = (0, 0)
+        self._parts: list[_BurstPart] = []
+        self._rows: list[int] = []     # rows begun
+        self._by: list[int] = []       # by when
+        self._passed = self._passed_by = 0
         self._base = 0        # rows of all tiles so far
         self._begun = self._ended = 0   # tiles
-        self._targets: deque[int] = deque()
+        self._targets: list[int] = []
         self._done = Condition(clock)
 
     # -- requests --------------------------------------------------------------------------------
@@ -123,7 +127,7 @@ class Loader:
         """Wait until the oldest descriptor's last element is written."""
         while self._ended < self._targets[0]:
             yield self._done
-        self._targets.popleft()
+        self._targets.pop(0)
         yield self._at + 3
 
     def _claim(self) -> Steps:
@@ -156,16 +160,18 @@ class Loader:
         if self._parts:
             part = self._parts[0]
             if part.burst is not None:
-                self._rows.append((part.base + part.burst.opens, self._at + part.burst.zeros))
+                self._rows.append(part.base + part.burst.opens)
+                self._by.append(self._at + part.burst.zeros)
 
     def passed(self, row: int) -> int | None:
         """Return the cycle in which the data side has begun row ``row``; None if not known yet."""
-        if row <= self._passed[0]:
-            return self._passed[1]
+        if row <= self._passed:
+            return self._passed_by
         while self._rows:
-            self._passed = self._rows.popleft()
-            if row <= self._passed[0]:
-                return self._passed[1]
+            self._passed = self._rows.pop(0)
+            self._passed_by = self._by.pop(0)
+            if row <= self._passed:
+                return self._passed_by
         return None
 
     # -- data side -------------------------------------------------------------------------------
@@ -183,10 +189,12 @@ class Loader:
             # Either the data side is the slower one, an element per cycle since the last burst; or
             # it has written the zeros in front and waits for the words.
             self._at = burst.cycles + max(self._at, cycle - burst.zeros - 1)
-            self._rows.append((part.base + burst.closes, self._at))
+            self._rows.append(part.base + burst.closes)
+            self._by.append(self._at)
         if part.closes:
             self._at += part.tile.tail
-            self._rows.append((part.base + part.tile.rows, self._at))
+            self._rows.append(part.base + part.tile.rows)
+            self._by.append(self._at)
             self._ended += 1
             if self._targets and self._ended >= self._targets[0]:
                 self._done.wake()
@@ -208,7 +216,7 @@ class XLoader(Loader):
     def __init__(self, clock: Clock, port: ReadPort) -> None:
         super().__init__(clock, port)
         self.occupied = 0
-        self.ready: deque[int] = deque()
+        self.ready: list[int] = []
         self.filled = Condition(clock)
         self._free = Condition(clock)
 
@@ -230,7 +238,7 @@ class XLoader(Loader):
 
     def _next(self, cycle: int) -> None:
         """Finish the oldest part, whose words come from ``cycle`` on."""
-        part = self._parts.popleft()
+        part = self._parts.pop(0)
         self._take(part, cycle)
         if part.closes:
             self.ready.append(self._at + X_READY_CYCLES)
@@ -264,11 +272,11 @@ class SLoader(Loader):
         super().__init__(clock, port)
         self._limit = ring_words - RING_MARGIN
         self._words = 0                      # pushed into the ring so far
-        self._freed: deque[tuple[int, int]] = deque()
+        self._freed: list[tuple[int, int]] = []
         self._room = (self._limit, 0)        # words that fit, from when on
         self._before = 0                     # words that fitted before that
-        self._inbox: deque[tuple[int, int]] = deque()
-        self._filled: deque[tuple[int, int]] = deque()
+        self._inbox: list[tuple[int, int]] = []
+        self._filled: list[tuple[int, int]] = []
         self._port_of_sums = sums
         self._writer = Writer()
         self._sums: Sums | None = None
@@ -303,7 +311,7 @@ class SLoader(Loader):
         """
         filled = self._filled
         while filled and filled[0][0] < words:
-            filled.popleft()
+            filled.pop(0)
         if not filled:
             return None
         # Words were pushed one per cycle up to the last one of this entry, so one that stands k
@@ -334,7 +342,7 @@ class SLoader(Loader):
         self._words += words
         while self._room[0] < self._words:
             self._before = self._room[0]
-            self._room = self._freed.popleft()
+            self._room = self._freed.pop(0)
 
     def _settle(self) -> None:
         """Do the oldest parts as far as their words are there and the ring has room."""
@@ -357,9 +365,9 @@ class SLoader(Loader):
             last_room = room if end == words else self._fits(end)
             if room is None or last_room is None:
                 break
-            self._parts.popleft()
+            self._parts.pop(0)
             moved = True
-            cycle, beats = self._inbox.popleft() if burst is not None else (0, 0)
+            cycle, beats = self._inbox.pop(0) if burst is not None else (0, 0)
             self._at = max(self._at, room[0] - (burst.cycles if burst is not None else 0))
             self._take(part, cycle)
             if end > words:     # padding goes on word by word as far as there is room

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from pynq_train.hw.pool import ARGMAX_PIXELS
 from pynq_train.hw.words import BURST_BEATS, ceil_div
 from pynq_train.program.program import Fields
 
-ROW_CYCLES = 4
+ROW_CYCLES: Final = 4
 """Shortest time of a row in cycles."""
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from pynq_train.cycles.kernel import Clock, Condition
 from pynq_train.hw.words import LANES
 
@@ -30,7 +28,7 @@ class GradQueue:
         self.came = Condition(clock)
         self.freed = Condition(clock)
         self._clock = clock
-        self._complete: deque[tuple[int, int]] = deque()   # all sums so far, from when on
+        self._complete: list[tuple[int, int]] = []   # all sums so far, from when on
         self._pushed = 0
         self._read = 0
         self._lane = 0
@@ -51,7 +49,7 @@ class GradQueue:
         """Return the cycle from which ``sums`` more sums can be read; None if not known yet."""
         need = self._read + sums
         while self._complete and self._complete[0][0] < need:
-            self._complete.popleft()
+            self._complete.pop(0)
         return self._complete[0][1] if self._complete else None
 
     def read(self, sums: int) -> None:

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-from collections import deque
+from typing import Final
 
 from pynq_train.cycles.kernel import Clock, Condition, Steps
-from pynq_train.cycles.ports import WRITE_QUEUE_WORDS, SharedReadPort, WritePort, Writer
+from pynq_train.cycles.ports import WRITE_QUEUE_WORDS, Reader, SharedReadPort, WritePort, Writer
 from pynq_train.cycles.queue import GradQueue
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.hw.limits import UPDATE_QUEUE_WORDS
 from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD, ceil_div
 from pynq_train.program.program import Fields
 
-READ_CYCLES = 10
+READ_CYCLES: Final = 10
 """From the start to the first address of the update unit."""
-ASK_CYCLES = 4
+ASK_CYCLES: Final = 4
 """From the arithmetic of words whose room a burst needs to the burst's address."""
-RUN_CYCLES = 2
+RUN_CYCLES: Final = 2
 """From one run to the next."""
-QUEUE_CYCLES = 5
+QUEUE_CYCLES: Final = 5
 """Words pass two queues."""
-MASTER_CYCLES = 40
+MASTER_CYCLES: Final = 40
 """From the last word of a run to its place in the port's queue; ``COPY_CYCLES``: of copies."""
-COPY_CYCLES = 43
-MASTERS_HELD = UPDATE_QUEUE_WORDS + WRITE_QUEUE_WORDS
+COPY_CYCLES: Final = 43
+MASTERS_HELD: Final = UPDATE_QUEUE_WORDS + WRITE_QUEUE_WORDS
 """Words behind the arithmetic and in the port's queue; ``COPIES_HELD``: of copies."""
-COPIES_HELD = 32 + WRITE_QUEUE_WORDS
-RECORD_CYCLES = 7
+COPIES_HELD: Final = 32 + WRITE_QUEUE_WORDS
+RECORD_CYCLES: Final = 7
 """From the end of all writes of the update unit to its record."""
 
 
-class Stream:
+class Stream(Reader):
     """Words of a linear range, requested burst by burst at a shared port.
 
     Attributes:
@@ -42,7 +42,7 @@ class Stream:
         self._clock = clock
         self._port = port
         self._unit = port.unit()
-        self.came: deque[int] = deque()
+        self.came: list[int] = []
         self.signal = Condition(clock)
 
     def ask(self, cycle: int, beats: int) -> None:
@@ -172,7 +172,7 @@ class Update:
                 while not stream.came:
                     yield stream.signal
                 # The arithmetic takes the words of a burst as they come, one per cycle.
-                at = max(at, stream.came.popleft() - words)
+                at = max(at, stream.came.pop(0) - words)
             if gradient:
                 there = queue.available(size)
                 while there is None:
@@ -253,7 +253,7 @@ class Softmax:
             for _ in range(words + 1):
                 while not self._stream.came:
                     yield self._stream.signal
-                at = max(at, self._stream.came.popleft() - QUEUE_CYCLES)
+                at = max(at, self._stream.came.pop(0) - QUEUE_CYCLES)
             # Every pass goes through all lanes, those that pad the last word too.
             lanes = CHANNELS_PER_WORD * words
             at += self.MAX_CYCLES + lanes

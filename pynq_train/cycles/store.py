@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
+from typing import Final
 
 from pynq_train.cycles.address_generator import (
     AddressGenerator,
@@ -15,37 +15,37 @@ from pynq_train.cycles.address_generator import (
 )
 from pynq_train.cycles.compute import Compute
 from pynq_train.cycles.kernel import Action, Clock, Condition, Steps
-from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
+from pynq_train.cycles.ports import Reader, SharedReadPort, WritePort, Writer
 from pynq_train.cycles.queue import GradQueue
 from pynq_train.hw.commands import RECORD_WORDS, TILE_LEVELS, Opcode
 from pynq_train.hw.words import CHANNELS_PER_WORD, LANES, ceil_div
 from pynq_train.program.program import Fields
 from pynq_train.program.spans import strides_of
 
-SINGLE_CYCLES = 5
+SINGLE_CYCLES: Final = 5
 """Cycles in which a group of one pixel is taken.
 
 From one request to the next in the same place of the drain it takes 20; there are four places.
 """
-GROUP_SLOTS = 4
+GROUP_SLOTS: Final = 4
 """Accumulator groups that the drain holds or has requested."""
-FIRST_PICK = 15
+FIRST_PICK: Final = 15
 """From the start of a segment to its first word, if the group comes at once."""
-RELEASE_CYCLES = 2
+RELEASE_CYCLES: Final = 2
 """From the last group of a segment to the next segment, or to the free accumulators."""
-POST_CYCLES = 7
+POST_CYCLES: Final = 7
 """From the last word of a segment to the full staging slot."""
-WRITE_START = 3
+WRITE_START: Final = 3
 """From the full slot to the first word read."""
-WRITE_QUEUE = 5
+WRITE_QUEUE: Final = 5
 """From reading a word to its place in the port's queue."""
-QUEUE_PUSH = 3
+QUEUE_PUSH: Final = 3
 """From the last word of a segment to its sums at the head of the gradient queue."""
-RECORD_START = 2
+RECORD_START: Final = 2
 """From the end of all writes to the first word of the record."""
-BIAS_CYCLES = 10
+BIAS_CYCLES: Final = 10
 """From the last bias master of a segment to the first word that may use it."""
-SLOTS = 2
+SLOTS: Final = 2
 """Slots of a staging memory, and segments whose biases are requested ahead."""
 
 
@@ -147,7 +147,7 @@ class Stage:
         self.port = port
         self.taken = 0
         self.free = Condition(clock)
-        self.full: deque[int] = deque()
+        self.full: list[int] = []
         self.filled = Condition(clock)
         self.writer = Writer()
         self.segment = 0
@@ -162,7 +162,7 @@ class Stage:
         while self.segment < count:
             while not self.full:
                 yield self.filled
-            at = max(at, self.full.popleft() + WRITE_START)
+            at = max(at, self.full.pop(0) + WRITE_START)
             work: SegmentWrite = generator.write(self.segment)
             shift = at
             for beats, cycles in work.bursts:
@@ -185,7 +185,7 @@ class Stage:
         self.idle.wake()
 
 
-class Bias:
+class Bias(Reader):
     """Masters of the biases, requested two segments ahead.
 
     Args:
@@ -204,7 +204,7 @@ class Bias:
         self._port = port
         self._unit = port.unit()
         self._words = words
-        self.ready: deque[int] = deque()
+        self.ready: list[int] = []
         self.came = Condition(clock)
         self.asked = 0
 
@@ -308,7 +308,7 @@ class Store:
             if opens:
                 while not compute.finished:
                     yield compute.handed
-                at = max(at, compute.finished.popleft())
+                at = max(at, compute.finished.pop(0))
             picked = self._picked
             # Words leave one per cycle and segment after segment: not before those of the segment
             # in front have left, nor before the first group can be there.
@@ -324,7 +324,7 @@ class Store:
             if work.bias:
                 while not self._bias.ready:
                     yield self._bias.came
-                first = max(first, self._bias.ready.popleft())
+                first = max(first, self._bias.ready.pop(0))
             first = max(first, clock.now)
             if first > clock.now:
                 yield first

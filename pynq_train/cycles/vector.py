@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import chain, repeat
+from typing import Final
 
 from pynq_train.cycles.dram import Dram
 from pynq_train.cycles.kernel import Clock, Condition, Steps
 from pynq_train.cycles.pool import runs, stretches
-from pynq_train.cycles.ports import SharedReadPort, WritePort, Writer
+from pynq_train.cycles.ports import Reader, SharedReadPort, WritePort, Writer
 from pynq_train.cycles.trace import Zeros
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.hw.limits import MAP_QUEUE_WORDS
@@ -22,41 +22,41 @@ from pynq_train.hw.norm import PROGRAMS, NormOp, NormProgram
 from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD
 from pynq_train.program.program import Fields
 
-SECOND_QUEUE_WORDS = 128
+SECOND_QUEUE_WORDS: Final = 128
 """Words that the queue of map b holds."""
-SIDE_QUEUE_WORDS = 32
+SIDE_QUEUE_WORDS: Final = 32
 """Words that the queues of flags and of coefficients hold."""
-OUT_QUEUE_WORDS = 64
+OUT_QUEUE_WORDS: Final = 64
 """Words of results that wait in front of the port."""
-BLOCK_WORDS = 8
+BLOCK_WORDS: Final = 8
 """Words of coefficients, sums or statistics of one channel block."""
-FIRST_CYCLES = 5
+FIRST_CYCLES: Final = 5
 """From the start to the first request."""
-QUEUE_CYCLES = 7
+QUEUE_CYCLES: Final = 7
 """From the port to the arithmetic."""
-MATH_CYCLES = 7
+MATH_CYCLES: Final = 7
 """From the operands of a word to its result."""
-OUT_CYCLES = 6
+OUT_CYCLES: Final = 6
 """From the queue of results to the port."""
-EMPTY_CYCLES = 13
+EMPTY_CYCLES: Final = 13
 """Between the last word of a channel block and its sums."""
-FACTOR_CYCLES = 3
+FACTOR_CYCLES: Final = 3
 """From a word to a factor of its own: a curve's slope, or the other map."""
-RECORD_CYCLES = 2
+RECORD_CYCLES: Final = 2
 """From the end of all writes to the record."""
-POOL_FIRST_CYCLES = 6
+POOL_FIRST_CYCLES: Final = 6
 """From the start to the first step of a pooling pass."""
-POOL_MATH_CYCLES = 7
+POOL_MATH_CYCLES: Final = 7
 """From a step of a pooling pass to its results."""
-POOL_EMPTY_CYCLES = 13
+POOL_EMPTY_CYCLES: Final = 13
 """Between the last step of a pooling pass and its record."""
-ALU_CYCLES = 7
+ALU_CYCLES: Final = 7
 """From the operands of an instruction to an instruction that uses its result."""
-NORM_START_CYCLES = 2
+NORM_START_CYCLES: Final = 2
 """From the start of a normalisation to its first request."""
-NORM_LOAD_CYCLES = 2
+NORM_LOAD_CYCLES: Final = 2
 """From the last word of a block to the start of its micro-program."""
-_IDLE_PROGRAM_CYCLES = 3
+_IDLE_PROGRAM_CYCLES: Final = 3
 """From the order to start a program to its first instruction, and from its end to the results."""
 
 
@@ -65,7 +65,7 @@ _RESULTS = {NormProgram.FORWARD: (8, 8, 8), NormProgram.FORWARD_FROZEN: (8, 8),
 """Words of the runs that a normalisation writes for a channel block."""
 
 
-class _Input:
+class _Input(Reader):
     """A stream of words, requested run by run as far ahead as its queue holds them.
 
     Words are counted from the start of the descriptor.
@@ -82,7 +82,8 @@ class _Input:
         self._port = port
         self._unit = unit
         self._depth = depth
-        self._came: deque[tuple[int, int]] = deque()
+        self._came: list[int] = []      # words, as far as the bursts have come
+        self._behind: list[int] = []    # cycle behind that in which the last of them is there
         self.signal, self._used = Condition(clock), Condition(clock)
         self.there = 0
         self._asked = self._taken = 0
@@ -93,6 +94,7 @@ class _Input:
         ``depth``: words of the queue from now on, if not as before.
         """
         self._came.clear()
+        self._behind.clear()
         self._depth = depth or self._depth
         self.there = self._asked = self._taken = 0
         self._clock.start(self._ask(runs, start))
@@ -115,7 +117,8 @@ class _Input:
         """Take note that the words of one burst come from ``cycle`` on."""
         self._port.consumed(cycle + beats, beats)
         self.there += beats
-        self._came.append((self.there, cycle + beats + QUEUE_CYCLES))
+        self._came.append(self.there)
+        self._behind.append(cycle + beats + QUEUE_CYCLES)
         self.signal.wake()
 
     def passed(self, row: int) -> int | None:
@@ -131,11 +134,10 @@ class _Input:
         """Return the cycle behind that in which the ``count``-th word is there."""
         # Words of a burst come one per cycle up to its last one; the callers ask for rising counts.
         came = self._came
-        end, cycle = came[0]
-        while end < count:
-            came.popleft()
-            end, cycle = came[0]
-        return cycle - (end - count)
+        while came[0] < count:
+            came.pop(0)
+            self._behind.pop(0)
+        return self._behind[0] - (came[0] - count)
 
     def take(self, count: int) -> None:
         """Note that the words up to the ``count``-th have left the queue."""

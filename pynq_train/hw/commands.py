@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from functools import cache
+from typing import Final
 
 from pynq_train.hw.fields import Field, Place, Section, placed, reserved
 from pynq_train.hw.geometry import GEOMETRY, GEOMETRY_OVERLAYS
@@ -26,10 +27,10 @@ PARAM_INDEX = DESCRIPTOR_WORDS
 """Index of the step-block entry on the configuration bus."""
 TAP_INDEX = DESCRIPTOR_WORDS + PARAM_WORDS
 """Index of the first tap on the configuration bus."""
-RECORD_WORDS = 4
+RECORD_WORDS: Final = 4
 """Words of the result record that a descriptor leaves in memory."""
 RECORD_BYTES = WORD_BYTES * RECORD_WORDS
-TILE_LEVELS = 5
+TILE_LEVELS: Final = 5
 
 
 class Opcode(IntEnum):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from pynq_train.hw.words import FLAG_MASK_PIXELS, FLAG_UNPOOL_COLUMNS
 
 MAX_KERNEL, MAX_STRIDE = 11, 4
@@ -37,7 +39,7 @@ MAX_POOL_COLUMNS = FLAG_UNPOOL_COLUMNS * FLAG_ROW_WORDS
 FLAG_TILE_COLUMNS = FLAG_MASK_PIXELS
 """Column tiles of maps with flags start at multiples of this: at a flag word, of either kind."""
 
-RING_MARGIN = 8
+RING_MARGIN: Final = 8
 """Words of the S ring that the loader may have on its way: the ring is never filled up to them."""
 
 CONFIG_RANGES = {
@@ -66,11 +68,11 @@ NO_LIMIT = (1 << 16) - 1
 OUTSTANDING_BURSTS = 8
 """Most bursts of a master, reads and writes each, that have been issued and have no answer."""
 
-READ_QUEUE_WORDS = 256
+READ_QUEUE_WORDS: Final = 256
 """Words that a read port holds for the units that asked for them."""
 
-UPDATE_QUEUE_WORDS = 128
+UPDATE_QUEUE_WORDS: Final = 128
 """Words of each queue of the update unit: gradient sums, masters, results."""
 
-MAP_QUEUE_WORDS = 256
+MAP_QUEUE_WORDS: Final = 256
 """Words of map a that the vector unit holds."""

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-WORD_BYTES = 8
+from typing import Final
+
+WORD_BYTES: Final = 8
 """Bytes of one memory word: four 16-bit channels of one pixel, one AXI beat."""
 
 WORD_BITS = 8 * WORD_BYTES
 """Bits of one memory word."""
 
-CHANNELS_PER_WORD = 4
+CHANNELS_PER_WORD: Final = 4
 """Channels in one word of a feature map: a channel block (the array's ``tr``)."""
 
 SET_PIXELS = CHANNELS_PER_WORD
 """Pixels of one S set of the weight gradient, whose products a cascade adds: the reduction takes
 pixels there, and channels in the other passes."""
 
-LANES = 3
+LANES: Final = 3
 """Pixel lanes of the array (its ``tp``)."""
 
 PORTS = 4
 """AXI ports of the engine to memory, each with a read and a write side."""
 
-BURST_BEATS = 16
+BURST_BEATS: Final = 16
 """Longest AXI burst in beats (AXI3 limit of the Zynq-7000 ports)."""
 
 LINE_WORDS = 8

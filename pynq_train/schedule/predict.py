@@ -5,10 +5,10 @@ The cycle model (``pynq_train.cycles``) runs the descriptor fields; nothing is c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from pynq_train.cycles import Command, Engine, Trace
+from pynq_train.cycles import Command, Trace, model
 from pynq_train.cycles.vector import block_cycles
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Opcode
@@ -103,20 +103,11 @@ def predict_program(program: ProgramImage, board: Board, batch: int,
         memory: timing of the device memory (default: that of the board).
         retired: is called for each descriptor that is through.
     """
-    commands = [Command(fields, _tap_weights(descriptor))
+    found = model(len(program.descriptors))
+    commands = [found.command(fields, _tap_weights(descriptor))
                 for descriptor, fields in zip(program.descriptors, program.fields)]
-    return _run(commands, program.descriptors, board, batch, memory, retired)
-
-
-def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:
-    """Return the weight block of each tap of an array descriptor, in the order of its tap table."""
-    return tuple(tap.weight for tap in descriptor.tiled.shape.taps) if descriptor.tiled else ()
-
-
-def _run(commands: Sequence[Command], descriptors: Sequence[Descriptor], board: Board, batch: int,
-         memory: MemoryTiming | None, retired: Callable[[], object] | None) -> Prediction:
-    """Return what the cycle model says of commands, in order; ``descriptors`` are the same ones."""
-    engine = Engine(commands, board.config, memory or MemoryTiming(board.dram_bytes_per_cycle))
+    engine = found.engine(commands, board.config,
+                          memory or MemoryTiming(board.dram_bytes_per_cycle))
     cycles = engine.run(retired)
     return Prediction(
         cycles, tuple(t.stamps[0] for t in engine.traces),
@@ -124,8 +115,13 @@ def _run(commands: Sequence[Command], descriptors: Sequence[Descriptor], board: 
         tuple(t.array for t in engine.traces),
         tuple(_limit(c, t) for c, t in zip(commands, engine.traces)),
         engine.bytes_read, engine.bytes_written,
-        sum(one.cost.macs for one in descriptors if one.cost),
+        sum(one.cost.macs for one in program.descriptors if one.cost),
         board.config.multipliers, board.clock_mhz, batch)
+
+
+def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:
+    """Return the weight block of each tap of an array descriptor, in the order of its tap table."""
+    return tuple(tap.weight for tap in descriptor.tiled.shape.taps) if descriptor.tiled else ()
 
 
 _PORT_BOUND = 0.7

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pynq_train.cycles.dram import Dram
+from pynq_train.cycles.dram import READ_FIFO_WORDS, Dram
 from pynq_train.cycles.kernel import NEVER, Clock, Steps
 from pynq_train.cycles.ports import (
-    READ_FIFO_WORDS,
+    ReadBurst,
+    Reader,
     ReadPort,
     SharedReadPort,
     WritePort,
@@ -23,7 +24,7 @@ MEMORY = MemoryTiming(16)
 BURST = 16
 
 
-class Unit:
+class Unit(Reader):
     """Takes every word at once and notes when its bursts came."""
 
     def __init__(self, port: SharedReadPort, name: str, log: list[tuple[int, str]]) -> None:
@@ -122,7 +123,7 @@ def test_bursts_that_a_memory_takes_bound_a_port(bursts: int) -> None:
         assert clock.now == pytest.approx(latency * count / bursts, rel=0.15)
 
 
-class Slow:
+class Slow(Reader):
     """Takes words when it is told to, and rows in cycles that are given."""
 
     def __init__(self, *rows: int | None) -> None:
@@ -141,9 +142,9 @@ class Noted(ReadPort):
 
     issues: list[int]
 
-    def _issue(self, now: int, beats: int, reader: object) -> None:
+    def _issue(self, now: int, burst: ReadBurst) -> None:
         self.issues.append(now)
-        super()._issue(now, beats, reader)  # type: ignore[arg-type]
+        super()._issue(now, burst)
 
 
 class NotedShared(SharedReadPort):
@@ -151,9 +152,9 @@ class NotedShared(SharedReadPort):
 
     issues: list[int]
 
-    def _issue(self, now: int, beats: int, reader: object) -> None:
+    def _issue(self, now: int, burst: ReadBurst) -> None:
         self.issues.append(now)
-        super()._issue(now, beats, reader)  # type: ignore[arg-type]
+        super()._issue(now, burst)
 
 
 FULL = READ_QUEUE_WORDS // BURST
