@@ -29,8 +29,8 @@ LADDER = ("last-layer", "bias", "norm", "last-block", "skip-lora", "sparse", "lo
 EPOCHS, BATCH = 20, 10
 LEAST_BATCH = 2
 RATES: Mapping[str, float] = {
-    "last-layer": 0.1, "bias": 0.1, "norm": 0.2, "last-block": 0.1, "skip-lora": 0.1,
-    "sparse": 0.05, "lora": 0.01, "da3": 0.05, "all": 0.05}
+    "last-layer": 0.05, "bias": 0.1, "norm": 0.1, "last-block": 0.05, "skip-lora": 0.1,
+    "lora": 0.005, "all": 0.05}
 """Learning rates by rung; that of the others is :data:`RATE`. ``python -m benchmarks.adaptation``
 has compared them."""
 RATE, WARMUP = 0.02, 5
