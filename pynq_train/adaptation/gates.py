@@ -28,9 +28,9 @@ from pynq_train.train.class_names import ClassNames
 from pynq_train.train.images import ImageSource
 
 _STREAM = 0x6A7E
-_MOMENTUM, _RATE, _BEGIN = 0.9, 0.05, 2.0
+_MOMENTUM, _RATE, _BEGIN = 0.9, 0.05, 1.0
 """SGD of the gates; with this offset they begin nearly open."""
-_PENALTY = 4.0
+_PENALTY = 16.0
 """Weight of the squared difference between the open share and its target, beside the loss."""
 
 
@@ -64,7 +64,7 @@ class _GatedNetwork(FloatTrainer):
     Attributes:
         gates: by name of the sum behind a block.
         seen: means over the channels of each branch's map, of the last forward pass.
-        open: share of open pixels of each gate, of the last forward pass.
+        open: share of open pixels of each gate without noise, of the last forward pass.
         slopes: gradients of scale and offset of each gate, of the last backward pass.
     """
 
@@ -86,11 +86,12 @@ class _GatedNetwork(FloatTrainer):
         gate = self.gates[site.op.name]
         self.seen[site.op.name] = branch.mean(axis=3)
         logits = gate.logits(branch)
+        # The share is that of an inference: what noise opens and closes is no saving.
+        self.open[site.op.name] = float((logits > 0).mean())
         if mode.training:
             logits = (logits + _logistic(stream_key(
                 mode.seed, _STREAM, site.place, mode.step), logits.shape)) / self._temperature
         mask = logits > 0
-        self.open[site.op.name] = float(mask.mean())
         return mask * own + branch, (own, mask, logits, gate.standard(branch))
 
     def _sum_back(self, site: Site, trace: Any, g: FloatArray, wanted: bool) -> Back:

@@ -78,7 +78,7 @@ class _Masked(_GatedNetwork):
 def test_gradients(model: Model) -> None:
     """Of the loss for each pixel's mask by differences, through the soft mask, and the penalty."""
     x, y = samples(3, 2)
-    gate, target, temperature = Gate(0.1, 0.5, 0.7, 0.3), 0.4, 0.8
+    gate, target, temperature = Gate(0.0, 0.01, 0.7, 0.3), 0.4, 0.8
     network = _Masked(model, {"rb.da3": gate}, target, temperature, seed=4)
     network.gradients(x, y)
     own, mask, logits, standard = network.trace
@@ -93,11 +93,11 @@ def test_gradients(model: Model) -> None:
             network.more[at] = step
             losses.append(network.gradients(x, y)[0].loss)
         slope[at] = (losses[0] - losses[1]) / 2e-2
-    slope += 2 * _PENALTY * (mask.mean() - target) / mask.size
-    assert 0 < mask.mean() < 1 and np.abs(slope).max() > 1e-3
+    slope += 2 * _PENALTY * (network.open["rb.da3"] - target) / mask.size
+    assert 0 < network.open["rb.da3"] < 1 > mask.mean() > 0 and np.abs(slope).max() > 1e-3
     assert of_offset == pytest.approx((slope * outer).sum(), rel=0.02, abs=1e-4)
     assert of_scale == pytest.approx((slope * outer * standard).sum(), rel=0.02, abs=1e-4)
-    np.testing.assert_allclose(standard[..., 0] * 0.5 + 0.1, network.seen["rb.da3"], atol=1e-6)
+    np.testing.assert_allclose(standard[..., 0] * 0.01, network.seen["rb.da3"], atol=1e-6)
     assert own.shape[:3] == mask.shape[:3]
 
 
