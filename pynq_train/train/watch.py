@@ -206,7 +206,7 @@ class Watch:
             for layer, one, (of_weights, of_bias) in zip(plan.layers, plan.trainable, rates)}
         self._norms = [(spec.name, math.prod(layer.in_shape[1:]))
                        for spec, layer in zip(plan.specs, plan.layers)
-                       if spec.kind.normalises and not spec.frozen]
+                       if spec.kind.has_running and not spec.frozen]
         self._rate, self._warned, self._batch = f"SGD(lr={optimizer.lr:g})", warned, plan.batch
         self._optimizer = optimizer
         self._losses = LossWatch(plan.loss, labels, self._rate, warned)
