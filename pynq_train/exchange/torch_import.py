@@ -31,7 +31,7 @@ _ARITHMETIC = {operator.add, operator.sub, operator.mul, operator.floordiv, oper
 _VIEWS = {"view", "reshape", "flatten", "Flatten", "squeeze", "unsqueeze", "contiguous", "permute",
           "Identity", "getitem", "Dropout", "dropout", "float"}
 """Calls whose result may be their input: what is changed in place in one is changed in both."""
-_WITH_WEIGHTS = {"conv2d", "linear", "batchnorm2d", "batchnorm1d"}
+_WITH_WEIGHTS = {"conv2d", "linear", "batchnorm2d", "batchnorm1d", "groupnorm", "layernorm"}
 _LEARNS = "pynq_train.learns"
 """Note of a node: whether gradients flow through it."""
 _INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3, **TORCH_INPLACE}

@@ -18,6 +18,7 @@ from pynq_train.exchange.activations import (
 )
 from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
+from pynq_train.exchange.group_norms import group_norm, layer_norm
 from pynq_train.exchange.shared_tensors import BIAS
 from pynq_train.exchange.transposed import conv_transpose
 from pynq_train.exchange.upsampling import bilinear, upsample
@@ -233,6 +234,46 @@ def _norm(call: Call) -> Value:
                            owner=_owner(m.running_mean if m.weight is None else m.weight),
                            frozen=_frozen(m.weight, m.bias))
     return _tied(call, made, m.bias)
+
+
+def _group_norm(call: Call) -> Value:
+    weight, bias = _gamma_beta(call, 2)
+    made = group_norm(call.draft, call.value, call.number("num_groups", 1), call.number(
+        "eps", 4, 1e-5), _array(weight), _array(bias), **_learns(call, weight, bias))
+    return _tied(call, made, bias)
+
+
+def _layer_norm(call: Call) -> Value:
+    weight, bias = _gamma_beta(call, 2)
+    made = layer_norm(call.draft, call.value, _numbers(call.number("normalized_shape", 1)),
+                      call.number("eps", 4, 1e-5), _array(weight), _array(bias),
+                      **_learns(call, weight, bias))
+    return _tied(call, made, bias)
+
+
+def _instance_norm(call: Call) -> Value:
+    running = (call.module.running_mean is not None if call.module is not None
+               else not call.option(5, "use_input_stats", True))
+    if running:
+        raise Refused("has running statistics", "use track_running_stats=False")
+    weight, bias = _gamma_beta(call, 3)
+    call.option(6, "momentum")  # of running statistics
+    made = group_norm(call.draft, call.value, -1, call.number("eps", 7, 1e-5), _array(weight),
+                      _array(bias), **_learns(call, weight, bias))
+    return _tied(call, made, bias)
+
+
+def _gamma_beta(call: Call, place: int) -> tuple[Any, Any]:
+    """Return gamma and beta, None without; ``place``: of gamma among a function's arguments."""
+    if call.module is not None:
+        return call.module.weight, call.module.bias
+    return call.tensor(place, "weight"), call.tensor(place + 1, "bias")
+
+
+def _learns(call: Call, weight: Any, bias: Any) -> dict[str, Any]:
+    """Return names, owner and what does not learn of gamma and beta."""
+    return {"label": call.label, "owner": None if weight is None else _owner(weight),
+            "frozen": _frozen(weight, bias)}
 
 
 def _activation(read: Reader) -> Handler:
@@ -534,6 +575,8 @@ MODULES: dict[str, Handler] = {
     "Conv2d": _conv, "Conv1d": _conv,
     **dict.fromkeys(("ConvTranspose1d", "ConvTranspose2d"), _transposed),
     "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
+    "GroupNorm": _group_norm, "LayerNorm": _layer_norm,
+    **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d"), _instance_norm),
     **_activations(TORCH_MODULES),
     "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
     "MaxPool1d": _pool_module(True), "AvgPool1d": _pool_module(False),
@@ -552,7 +595,8 @@ FUNCTIONS: dict[str, Handler] = {
     **_activations(TORCH_FUNCTIONS),
     "concatenate": _concat, "conv2d": _conv_function, "conv1d": _conv_function,
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), _transposed_function),
-    "linear": _linear,
+    "linear": _linear, "group_norm": _group_norm, "layer_norm": _layer_norm,
+    "instance_norm": _instance_norm,
     "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
     "max_pool1d": _pool_function(True), "avg_pool1d": _pool_function(False),
     "adaptive_avg_pool1d": _adaptive,
@@ -576,11 +620,10 @@ METHODS: dict[str, Handler] = {
 }
 """Methods of tensors that have a counterpart."""
 
-_NORM = "use BatchNorm2d"
+_NORM = "use BatchNorm2d or GroupNorm"
 INSTEAD = {
     **TORCH_INSTEAD,
-    **dict.fromkeys(("groupnorm", "layernorm", "instancenorm2d", "localresponsenorm",
-                     "group_norm", "layer_norm"), _NORM),
+    **dict.fromkeys(("localresponsenorm", "rmsnorm", "rms_norm"), _NORM),
     **dict.fromkeys(("sub", "div", "truediv", "isub", "itruediv"),
                     "prepare the images before the network, or fold it into the weights"),
     "imul": "write x = x * y, which is not in place",
