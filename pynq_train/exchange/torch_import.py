@@ -14,8 +14,9 @@ from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.curves import TORCH_INPLACE
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.packages import need
+from pynq_train.exchange.torch_call import Call
 from pynq_train.exchange.torch_hooks import checked_module
-from pynq_train.exchange.torch_nodes import FUNCTIONS, INSTEAD, METHODS, MODULES, Call
+from pynq_train.exchange.torch_nodes import FUNCTIONS, INSTEAD, METHODS, MODULES
 from pynq_train.exchange.windows import MISFITS, refused_for
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape

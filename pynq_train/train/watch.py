@@ -117,7 +117,8 @@ def check_values(norms: Iterable[tuple[str, int]], batch: int, warned: set[str])
               f"more values, found {batch * least} a channel in a mini-batch ({count} of {least} "
               f"pixel{'s' * (least > 1)}): training on them spoils the network; use batch={wanted} "
               "or more (accumulate does not help), or keep the running statistics: "
-              "BatchNorm(frozen=True), or trainable= without what lies below", warned)
+              "pt.freeze_norms(model), BatchNorm(frozen=True), or trainable= without what lies "
+              "below; a new network may have GroupNorm instead", warned)
 
 
 def check_rate(optimizer: SGD, learns: bool, warned: set[str]) -> None:
