@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from typing import TypeVar
+from typing import overload
 
 from pynq_train.errors import BadInput
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.model import Model
 from pynq_train.graph.ops import BatchNorm
 
-Network = TypeVar("Network", Graph, Model)
+
+@overload
+def freeze_norms(network: Graph, names: str | Sequence[str] = "*") -> Graph: ...
 
 
-def freeze_norms(network: Network, names: str | Sequence[str] = "*") -> Network:
+@overload
+def freeze_norms(network: Model, names: str | Sequence[str] = "*") -> Model: ...
+
+
+def freeze_norms(network: Graph | Model, names: str | Sequence[str] = "*") -> Graph | Model:
     """Return a network whose batch normalisations use and keep their running statistics.
 
     They do so in training too, whatever the mini-batch is, as those of PyTorch do in evaluation
