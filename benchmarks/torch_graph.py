@@ -102,6 +102,8 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
                                      training and not op.frozen, op.momentum, op.eps)
     if isinstance(op, o.Curve):
         return _curve(op, x)
+    if isinstance(op, o.GroupNorm):
+        return functional.group_norm(x, op.groups, own.get("weight"), own.get("bias"), op.eps)
     if isinstance(op, (o.MaxPool, o.MaxPool2x2)):
         if isinstance(op, o.MaxPool2x2):
             return functional.max_pool2d(x, 2)

@@ -39,6 +39,7 @@ from pynq_train.graph import (
     Gelu,
     GlobalAvgPool,
     Graph,
+    GroupNorm,
     HardSigmoid,
     HardSwish,
     LeakyRelu,
@@ -56,6 +57,7 @@ from pynq_train.graph import (
     Upsample,
     zoo,
 )
+from pynq_train.graph.frozen_norms import freeze_norms
 from pynq_train.images import pad_images, prepare_images
 from pynq_train.layers import fold_batchnorm
 from pynq_train.rungs import RUNGS, merge, with_adapters
@@ -94,6 +96,7 @@ __all__ = [
     "Gelu",
     "GlobalAvgPool",
     "Graph",
+    "GroupNorm",
     "HardSigmoid",
     "HardSwish",
     "Hierarchy",
@@ -124,6 +127,7 @@ __all__ = [
     "fit_float",
     "fit_gates",
     "fold_batchnorm",
+    "freeze_norms",
     "from_keras",
     "from_onnx",
     "from_torch",

@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part xilinx.com:kv260_som:part0
   # contract that the engine decodes
-  variable contract_hash ed73945f09bfbddf51856a6cbef183ab2ef22000d1746efbbe3070f5b593a341
+  variable contract_hash feb9be9426f7c62c1f735cafbb8a8d7718d1beb5f14f5eb7563d865502f3f3d0
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -136,7 +136,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION k26}
     {ABI 5}
-    {CONTRACT_HASH ed73945f09bfbddf51856a6cbef183ab2ef22000d1746efbbe3070f5b593a341}
+    {CONTRACT_HASH feb9be9426f7c62c1f735cafbb8a8d7718d1beb5f14f5eb7563d865502f3f3d0}
   }
   # instance of the processing system, and its type
   variable processing_system zynq_ultra_ps_e_0

@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part {}
   # contract that the engine decodes
-  variable contract_hash 01ea0aefd9cb3215f8eeaf2958fea3c49a43790a682cf0878f66e65b1baccd19
+  variable contract_hash 652b9d80fdf6a85a9e0501b3928217fa4a4c6024ba410dc68e1a7af2fb6cd62f
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -136,7 +136,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION small}
     {ABI 5}
-    {CONTRACT_HASH 01ea0aefd9cb3215f8eeaf2958fea3c49a43790a682cf0878f66e65b1baccd19}
+    {CONTRACT_HASH 652b9d80fdf6a85a9e0501b3928217fa4a4c6024ba410dc68e1a7af2fb6cd62f}
   }
   # instance of the processing system, and its type
   variable processing_system processing_system7_0

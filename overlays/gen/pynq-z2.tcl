@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part {}
   # contract that the engine decodes
-  variable contract_hash 16999807d8eebc9958559dda0c070192fecc765f4318530e1ad2213816a11575
+  variable contract_hash 5376be08b1560cc30dea809b7b8390535b9c91baea8dc56b1cc6f4a9c8e0b304
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -136,7 +136,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION zynq7020}
     {ABI 5}
-    {CONTRACT_HASH 16999807d8eebc9958559dda0c070192fecc765f4318530e1ad2213816a11575}
+    {CONTRACT_HASH 5376be08b1560cc30dea809b7b8390535b9c91baea8dc56b1cc6f4a9c8e0b304}
   }
   # instance of the processing system, and its type
   variable processing_system processing_system7_0

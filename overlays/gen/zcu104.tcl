@@ -7,7 +7,7 @@ namespace eval pt {
   # the vendor's board file, whose preset is applied where it is installed
   variable board_part xilinx.com:zcu104:part0
   # contract that the engine decodes
-  variable contract_hash d7c8fac6adbba0fe5119e0d64b10d95ac22177249045daa15bb2ff93536763ad
+  variable contract_hash 1566bb08b287bc674b76dbe0de9c7a426edffbc5582ff052794a294a989c0904
   # name of the design
   variable design pynq_train
   # top module of the IP
@@ -136,7 +136,7 @@ namespace eval pt {
     {SLOTS 16}
     {CONFIGURATION wide32}
     {ABI 5}
-    {CONTRACT_HASH d7c8fac6adbba0fe5119e0d64b10d95ac22177249045daa15bb2ff93536763ad}
+    {CONTRACT_HASH 1566bb08b287bc674b76dbe0de9c7a426edffbc5582ff052794a294a989c0904}
   }
   # instance of the processing system, and its type
   variable processing_system zynq_ultra_ps_e_0

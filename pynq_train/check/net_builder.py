@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from pynq_train.check.draw import Draw, activation
 from pynq_train.graph import Graph
-from pynq_train.graph.ops import BatchNorm, Concat, Conv, Dropout, MaxPool, MaxPool2x2, Op, Shape
+from pynq_train.graph.ops import (
+    BatchNorm,
+    Concat,
+    Conv,
+    Dropout,
+    GroupNorm,
+    MaxPool,
+    MaxPool2x2,
+    Op,
+    Shape,
+)
 from pynq_train.graph.windows import Padding, Side
+from pynq_train.hw.words import CHANNELS_PER_WORD
 
 _EPS = (1e-5, 1e-3, 0.1)
 _MOMENTA = (0.1, 0.01, 0.5, 0.0)
@@ -64,6 +75,19 @@ class NetBuilder:
         draw = self.draw
         momentum, eps = draw.one_of(_MOMENTA), draw.one_of(_EPS)
         return self.add(BatchNorm(momentum, eps, draw.chance(15), self.name("bn"), (source,)))
+
+    def group_norm(self, draw: Draw, source: str) -> str:
+        """Append a group normalisation and often an activation; ``draw``: of what is drawn here."""
+        channels, rows, cols = self.shape(source)
+        sizes = [size for size in range(1, channels + 1) if channels % size == 0
+                 and (size < 3 or size % CHANNELS_PER_WORD == 0) and size * rows * cols > 1]
+        if not sizes:
+            return source
+        end = self.add(GroupNorm(channels // draw.one_of(tuple(sizes)), draw.one_of(_EPS),
+                                 draw.chance(40), self.name("gn"), (source,)))
+        if draw.chance(30):
+            return end
+        return self.add(activation(draw, 40)(self.name("relu"), (end,)))
 
     def groups(self, source: str) -> str:
         """Append a pointwise convolution and one of two to five groups of any size."""

@@ -14,6 +14,7 @@ from pynq_train.graph.ops import (
     ConvTranspose,
     Dense,
     GlobalAvgPool,
+    GroupNorm,
     Multiply,
     PadChannels,
     Upsample,
@@ -24,6 +25,7 @@ _STREAM = 0xB7
 _EXTRA_STREAM = 0xB75
 _DECODER_STREAM = 0xDEC2
 _CURVE_STREAM = 0xC08
+_NORM_STREAM = 0xB76
 MOST_BATCH = 9
 """Largest mini-batch of most networks. Some have up to twice as many: with branches there are up to
 nine parts of it, each of one image, and of more only if the mini-batch is larger."""
@@ -31,6 +33,8 @@ _MOST_CHANNELS = 24
 _WORK_LIMIT = 60_000
 """Rough array cycles of a training step: as much again is the vector unit's."""
 _MOST_OPS = 40
+_NORM_PASSES = 4
+"""Of the vector unit over the map of a group normalisation."""
 
 
 def random_branched_net(seed: int) -> RandomNet:
@@ -39,9 +43,9 @@ def random_branched_net(seed: int) -> RandomNet:
     A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
     with another one, zeros for missing channels or nothing on its other branch, sums that share
     what they read, or branches of one concatenation; pooling, groups of any sizes, a sum with a
-    branch at lower resolution, or a decoder, may follow. A third of the networks has none but the
-    first two kinds, and so no branches: their layers have parts of the mini-batch of their own. One
-    in five trains only a part of the network.
+    branch at lower resolution, a decoder or a group normalisation may follow. A third of the
+    networks has none but the first two kinds, and so no branches: their layers have parts of the
+    mini-batch of their own. One in five trains only a part of the network.
 
     Raises:
         RuntimeError: no network of this seed is small enough.
@@ -50,27 +54,28 @@ def random_branched_net(seed: int) -> RandomNet:
     # Streams of their own: these came later, and must not change the other numbers.
     extra, decoders = Draw(seed, _EXTRA_STREAM), Draw(seed, _DECODER_STREAM)
     curves = Draw(seed, _CURVE_STREAM)
+    norms = Draw(seed, _NORM_STREAM)
     for _ in range(100):
-        graph, batch = _attempt(draw, extra, decoders, curves, f"branches{seed}")
+        graph, batch = _attempt(draw, extra, decoders, curves, norms, f"branches{seed}")
         if len(graph.ops) <= _MOST_OPS and _work(graph, batch) <= _WORK_LIMIT:
             return RandomNet(graph, batch,
                              random_trainable(seed, graph) if draw.chance(20) else "all")
     raise RuntimeError(f"no small network found for seed {seed}")
 
 
-def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw,
+def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw, norms: Draw,
              name: str) -> tuple[Graph, int]:
     """Draw a network of any size and its mini-batch.
 
-    ``extra``, ``decoders``, ``curves``: of what came later, upsampling, decoders and activations by
-    tables.
+    ``extra``, ``decoders``, ``curves``, ``norms``: of what came later, upsampling, decoders,
+    activations by tables and group normalisations.
     """
     curved = curves.chance(40)
     shape = (draw.between(1, 4), draw.between(4, 10), draw.between(4, 10))
     build = NetBuilder(shape, draw)
     at = build.relu(build.conv("input", _channels(draw), draw.one_of((1, 3)), 1), 100)
     at = build.pool(at, 40)
-    series = draw.chance(33)
+    series, grouped = draw.chance(33), norms.chance(35)
     for _ in range(draw.between(1, 3)):
         blocks = _SERIES if series else _SERIES + _BRANCHES
         at = draw.one_of(blocks)(build, at)
@@ -85,6 +90,8 @@ def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw,
             at = build.add(curve(curves, build.name("curve"), at))
         if curved and not series and curves.chance(50):
             at = curves.one_of((_squeezed, _gated))(build, curves, at)
+        if grouped and norms.chance(60):
+            at = build.group_norm(norms, at)
     if draw.chance(25):
         at = build.add(AvgPool(2, 1, "same", build.name("avg"), (at,)))
     if draw.chance(70):
@@ -95,6 +102,8 @@ def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw,
     if draw.chance(30):
         at = build.add(Dense(_channels(draw), draw.chance(60), build.name("dense"), (at,)))
         at = build.drop(build.relu(build.norm(at) if draw.chance(60) else at), 30)
+    if grouped and norms.chance(30):
+        at = build.group_norm(norms, at)
     build.add(Dense(draw.between(2, 10), draw.chance(80), "logits", (at,)))
     return Graph.build(shape, build.ops, name), (
         draw.between(MOST_BATCH + 1, 2 * MOST_BATCH) if draw.chance(30)
@@ -236,4 +245,7 @@ def _work(graph: Graph, batch: int) -> int:
             n, rows, cols = shape_of[op.inputs[0]]
             total += 3 * work_of(n, op.out_channels // op.groups, op.kernel_sides.area,
                                  rows * cols * batch)
+        elif isinstance(op, GroupNorm):
+            channels, rows, cols = shape_of[op.name]
+            total += _NORM_PASSES * channels * rows * cols * batch // CHANNELS_PER_WORD
     return total

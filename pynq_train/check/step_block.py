@@ -193,7 +193,7 @@ class _One:
                                  expected=f"{rate:.6g}", found=f"{found:.6g}")
         first = sgd.part == 0
         self._near("momentum", (sgd.momentum if first else 1.0) * 65536, "the momentum, Q0.16")
-        decays = work == Work.WEIGHT_GRADIENT and first
+        decays = work == Work.WEIGHT_GRADIENT and first and not one.scale
         self._near("decay", sgd.decay / fold * 2**20 if decays else 0.0,
                    "the weight decay, Q0.20" if decays else "none of this")
         self._require("nesterov", int(sgd.nesterov), "as the optimizer says")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pynq_train.check.bins import IMAGES, ON_OFF, PARTS, Axes, Bin, digits, of_images, part_of
 from pynq_train.graph.ops import CURVES
-from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.norm import GROUPED, NormProgram
 from pynq_train.hw.pool import ARGMAX_PIXELS
 from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD, FLAG_MASK_PIXELS, WORD_BYTES
 from pynq_train.layers import kinds, nodes
@@ -25,9 +25,12 @@ _PLANES = ("1", "up to a burst", "longer")
 _FLAG_ROWS = ("ragged", "whole", "whole and ragged")
 _ACTIVATIONS = ("none", "relu", "clipped")
 _FORWARD = {kinds.NORM: "norm", kinds.ADD: "add", kinds.MEAN: "mean", kinds.DROP: "drop",
-            kinds.CURVE: "curve", kinds.PRODUCT: "product", kinds.SCALE: "scale"}
+            kinds.CURVE: "curve", kinds.PRODUCT: "product", kinds.SCALE: "scale",
+            kinds.GROUP_NORM: "group norm"}
 _NORM_AND_ADD = "norm and add"
-_FROZEN = ("batch", "frozen", "evaluation")
+_FROZEN = ("batch", "frozen", "group", "evaluation")
+_GROUPS = ("one of a word", "two of a word", "a word", "words")
+"""Channels that share statistics in each image."""
 _WAYS = {"sum": ("none", "a", "b", "both"), "mask": ("none", "a"), "norm": ("none", "a"),
          "spread": ("none",), "drop": ("a",), "curve": ("none", "a"),
          "product": ("none", "a"), "factor": ("none", "a")}
@@ -59,7 +62,8 @@ def crosses() -> dict[str, dict[str, Axes]]:
     return {
         "statistics": shape,
         "coefficients": {**coefficients, "program": (_FROZEN,), "parts added up": (IMAGES,),
-                         "elements of a channel": (("1", "more"),)},
+                         "elements of a channel": (("1", "more"),),
+                         "channels of a group": (_GROUPS,)},
         "point forward": {
             **shape, "kind x activation": (forward, _ACTIVATIONS),
             "kind x part": (forward, PARTS), "mean x part": (("mean",), ("whole",)),
@@ -68,12 +72,12 @@ def crosses() -> dict[str, dict[str, Axes]]:
             "curve: last channels": (digits(CHANNELS_PER_WORD),),
             "kind x flags": (forward, ON_OFF), "flag row": (_FLAG_ROWS,)},
         "gradient sums": {**shape, "mask": (("none", "a"),)},
-        "gradient coeff.": {**coefficients, "program": (_FROZEN[:2],),
-                            "parts added up": (IMAGES,)},
+        "gradient coeff.": {**coefficients, "program": (_FROZEN[:3],),
+                            "parts added up": (IMAGES,), "channels of a group": (_GROUPS,)},
         "node": {**shape, "masks": (ways,),
                  "kind x part": (tuple(way for way in _WAYS if way not in _WHOLE), PARTS),
                  "flag row": (_FLAG_ROWS,), "norm: table of B": (ON_OFF,),
-                 "in place": (("no", "a"),)},
+                 "in place": (("no", "a"),), "groups x mask": (_GROUPS, ("none", "a"))},
         "barrier": {"descriptors": (("any",),)},
         "pooling": {**pooled, "indices kept": (ON_OFF,)},
         "unpooling": pooled,
@@ -148,13 +152,22 @@ class _Seen:
                           "in place": (("no", "a")[d["v.v_off"] == d["v.a_off"]],)})
             if node is nodes.NORM:
                 found["norm: table of B"] = (str(d["v.v_btable"]),)
+                if spec.norm_group:
+                    found["groups x mask"] = (self._group, mask)
         return found
+
+    @property
+    def _group(self) -> str:
+        group = self.plan.specs[self.descriptor.layer].norm_group
+        return _GROUPS[{1: 0, 2: 1, CHANNELS_PER_WORD: 2}.get(group, 3)]
 
     def _coefficients(self) -> dict[str, Bin]:
         """Return the bins of a NORM descriptor."""
-        frozen = NormProgram(self.d["n.n_program"]) in (NormProgram.FORWARD_FROZEN,
-                                                        NormProgram.BACKWARD_FROZEN)
-        return {"program": (_FROZEN[0 if not frozen else 1 if self.training else 2],),
+        program = NormProgram(self.d["n.n_program"])
+        frozen = program in (NormProgram.FORWARD_FROZEN, NormProgram.BACKWARD_FROZEN)
+        grouped = {"channels of a group": (self._group,)} if program in GROUPED else {}
+        return {"program": (_FROZEN[2 if grouped else 0 if not frozen else
+                                    1 if self.training else 3],), **grouped,
                 "parts added up": (of_images(self.d["n.n_parts"]),),
                 "channel blocks": (of_images(self.d["n.n_blocks"]),),
                 "channels mod 4": self._channels,
@@ -176,7 +189,7 @@ class _Seen:
 
     def _update(self) -> dict[str, Bin]:
         """Return the bins of an UPDATE descriptor."""
-        norm = self.plan.specs[self.descriptor.layer].kind.normalises
+        norm = self.plan.specs[self.descriptor.layer].kind.has_running
         gamma = self.descriptor.role == Role.UPDATE_GAMMA
         return {"of": ("gamma" if gamma else "beta" if norm else "bias",),
                 "count mod 16": (str(self.d["u.u_count"] % 16),)}

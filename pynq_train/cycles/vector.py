@@ -18,7 +18,7 @@ from pynq_train.cycles.trace import Zeros
 from pynq_train.hw.commands import RECORD_WORDS, Opcode
 from pynq_train.hw.limits import MAP_QUEUE_WORDS
 from pynq_train.hw.memory_timing import MemoryTiming
-from pynq_train.hw.norm import PROGRAMS, NormOp, NormProgram
+from pynq_train.hw.norm import GROUPED, PROGRAMS, NormOp, NormProgram
 from pynq_train.hw.words import BURST_BEATS, CHANNELS_PER_WORD
 from pynq_train.program.program import Fields
 
@@ -61,7 +61,8 @@ _IDLE_PROGRAM_CYCLES: Final = 3
 
 
 _RESULTS = {NormProgram.FORWARD: (8, 8, 8), NormProgram.FORWARD_FROZEN: (8, 8),
-            NormProgram.BACKWARD: (8, 4, 4), NormProgram.BACKWARD_FROZEN: (8, 4, 4)}
+            NormProgram.BACKWARD: (8, 4, 4), NormProgram.BACKWARD_FROZEN: (8, 4, 4),
+            NormProgram.FORWARD_GROUP: (8, 8), NormProgram.BACKWARD_GROUP: (8,)}
 """Words of the runs that a normalisation writes for a channel block."""
 
 
@@ -363,7 +364,11 @@ class Vector:
         clock, out, load = self._clock, self._out, self._load
         program, blocks = NormProgram(f["n.n_program"]), f["n.n_blocks"]
         parts = 0 if program == NormProgram.FORWARD_FROZEN else f["n.n_parts"]
-        runs = [BLOCK_WORDS] * parts + [CHANNELS_PER_WORD, CHANNELS_PER_WORD, BLOCK_WORDS]
+        runs = [BLOCK_WORDS] * parts
+        if program not in GROUPED:
+            runs += [CHANNELS_PER_WORD, CHANNELS_PER_WORD]
+        if program != NormProgram.FORWARD_GROUP:
+            runs.append(BLOCK_WORDS)
         results = _RESULTS[program]
         whole = sum(runs)
         at = clock.now + NORM_START_CYCLES

@@ -52,6 +52,7 @@ from pynq_train.graph.ops import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GroupNorm,
     MaxPool,
     MaxPool2x2,
     Op,
@@ -66,7 +67,7 @@ __all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
 
 _ANY_LAYOUT = (Activate, Curve, Dropout, Add)
 """Operations that do the same to every value, in whichever order the values stand."""
-_BY_CHANNEL = (BatchNorm, Concat)
+_BY_CHANNEL = (BatchNorm, Concat, GroupNorm)
 """Operations that do the same to all pixels of a channel, whether they have rows or not."""
 _KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Upsample, Flatten, Dropout, Concat,
                Add)

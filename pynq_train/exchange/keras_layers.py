@@ -19,6 +19,7 @@ from pynq_train.exchange.activations import (
 )
 from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
+from pynq_train.exchange.group_norms import group_norm
 from pynq_train.exchange.transposed import conv_transpose, shared
 from pynq_train.exchange.upsampling import bilinear, upsample
 from pynq_train.exchange.values import without_softmax
@@ -224,6 +225,38 @@ def _norm(layer: Layer) -> Value:
                             owner=id(k), frozen=sorted(frozen))
 
 
+def _group_norm(layer: Layer) -> Value:
+    k, count = layer.keras, len(layer.value.dims)
+    if k.axis % (count + 1) != count:
+        raise Refused(f"normalises axis {k.axis}", "normalise channels, axis=-1")
+    return group_norm(layer.draft, layer.value, int(k.groups), float(k.epsilon),
+                      *_gamma_beta(layer), label=layer.label, owner=id(k), frozen=_still(layer))
+
+
+def _layer_norm(layer: Layer) -> Value:
+    k, count = layer.keras, len(layer.value.dims)
+    axes = k.axis if isinstance(k.axis, (list, tuple)) else (k.axis,)
+    if sorted(axis % (count + 1) for axis in axes) != list(range(1, count + 1)):
+        raise Refused(f"normalises over axes {tuple(axes)} of each pixel", "normalise rows, columns"
+                      " and channels together: GroupNormalization(groups=1)")
+    return group_norm(layer.draft, layer.value, 1, float(k.epsilon), *_gamma_beta(layer),
+                      channel_axis=-1, label=layer.label, owner=id(k), frozen=_still(layer))
+
+
+def _gamma_beta(layer: Layer) -> tuple[FloatArray | None, FloatArray | None]:
+    """Return gamma and beta, None for one that the layer does not have."""
+    arrays = iter(layer.weights())
+    return (next(arrays) if layer.keras.scale else None,
+            next(arrays) if layer.keras.center else None)
+
+
+def _still(layer: Layer) -> list[str]:
+    """Return which of gamma and beta do not learn."""
+    k = layer.keras
+    return sorted({*layer.frozen, *(() if k.scale else ("weight",)),
+                   *(() if k.center else ("bias",))})
+
+
 def _own_layer(read: Reader) -> Callable[[Layer], Value]:
     """Return what an activation that is a layer becomes."""
     return lambda layer: layer.draft.add(read(_numbers(layer.keras)), layer.value,
@@ -366,7 +399,8 @@ def _activation(layer: Layer) -> Value:
 LAYERS: dict[str, Callable[[Layer], Value]] = {
     **{kind: _own_layer(read) for kind, read in KERAS_LAYERS.items()},
     "Activation": _activation, "Add": _add, "AveragePooling2D": _pool,
-    "BatchNormalization": _norm,
+    "BatchNormalization": _norm, "GroupNormalization": _group_norm,
+    "LayerNormalization": _layer_norm,
     "Concatenate": _concat, "Conv2D": _conv, "Dense": _dense, "DepthwiseConv2D": _depthwise,
     "Dropout": _dropout, "SpatialDropout2D": _dropout, "Flatten": _flatten,
     "GlobalAveragePooling2D": _global,
@@ -388,8 +422,8 @@ OPERATIONS: dict[str, Callable[[Layer], Value]] = {
 
 INSTEAD = {
     **KERAS_INSTEAD,
-    **dict.fromkeys(("LayerNormalization", "GroupNormalization", "UnitNormalization"),
-                    "use BatchNormalization"),
+    **dict.fromkeys(("UnitNormalization", "RMSNormalization"),
+                    "use BatchNormalization or GroupNormalization"),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional"), "use convolutions over time"),
     "GlobalMaxPooling2D": "use GlobalAveragePooling2D",
 }

@@ -30,6 +30,7 @@ from pynq_train.graph.ops import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GroupNorm,
     MaxPool,
     MaxPool2x2,
     Multiply,
@@ -155,6 +156,9 @@ class _Writer:
         inputs = self._alike(op, sources)
         if isinstance(op, (Dense, Flatten)) or all(name in self.vectors for name in inputs):
             self.vectors.add(op.name)
+        if isinstance(op, GroupNorm):
+            self._group_norm(op, inputs[0], own)
+            return
         if own is not None:
             inputs.append(self.constant(f"{op.name}.weight", own.weight))
             for label in ("bias", "mean", "variance"):
@@ -193,12 +197,39 @@ class _Writer:
         else:
             self.raw(_PLAIN[type(op)], inputs, op.name)
 
+    def _group_norm(self, op: GroupNorm, source: str, own: LayerParams | None) -> None:
+        """Append an instance normalisation of the groups, then gamma and beta.
+
+        There is a node of its own since operator set 18 only, with gamma and beta of groups.
+        """
+        shape = self.graph.shapes[[one.name for one in self.graph.ops].index(op.name)]
+        split, whole = (self._sizes(f"{op.name}/{name}", sizes) for name, sizes in
+                        (("groups.sizes", (0, op.groups, -1)), ("map.sizes", (0, *shape))))
+        one, none = (self.constant(f"{op.name}/{name}", np.full(op.groups, fill, np.float32))
+                     for name, fill in (("one", 1.0), ("none", 0.0)))
+        self.raw("Reshape", [source, split], f"{op.name}/groups")
+        self.raw("InstanceNormalization", [f"{op.name}/groups", one, none], f"{op.name}/normal",
+                 epsilon=op.eps)
+        if own is None:
+            self.raw("Reshape", [f"{op.name}/normal", whole], op.name)
+            return
+        assert own.bias is not None
+        gamma, beta = (self.constant(f"{op.name}.{name}", array.reshape(-1, 1, 1))
+                       for name, array in (("weight", own.weight), ("bias", own.bias)))
+        self.raw("Reshape", [f"{op.name}/normal", whole], f"{op.name}/whole")
+        self.raw("Mul", [f"{op.name}/whole", gamma], f"{op.name}/scaled")
+        self.raw("Add", [f"{op.name}/scaled", beta], op.name)
+
+    def _sizes(self, name: str, sizes: Sequence[int]) -> str:
+        self.constants.append(self.onnx.numpy_helper.from_array(np.array(sizes, np.int64), name))
+        return name
+
     def _alike(self, op: Op, sources: list[str]) -> list[str]:
         """Return names of the inputs with the axes that ``op`` wants, converted where needed."""
         if isinstance(op, Dense):
             return [self._vector(source) for source in sources]
         windowed = isinstance(op, (Conv, ConvTranspose, MaxPool2x2, MaxPool, AvgPool,
-                                   GlobalAvgPool, Upsample))
+                                   GlobalAvgPool, Upsample, GroupNorm))
         mixed = len({source in self.vectors for source in sources}) > 1
         return [self._map(source) for source in sources] if windowed or mixed else list(sources)
 

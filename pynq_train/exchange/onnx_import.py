@@ -14,6 +14,7 @@ from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.file_kinds import ONNX, refuse_other_kinds
 from pynq_train.exchange.onnx_constants import computed
+from pynq_train.exchange.onnx_group_norms import join_group_norms
 from pynq_train.exchange.onnx_metadata import with_metadata
 from pynq_train.exchange.onnx_nodes import INSTEAD, NODES, Node, computes_with_batch
 from pynq_train.exchange.packages import need
@@ -105,7 +106,7 @@ def from_proto(proto: Any, name: str) -> Model:
     opset = max((entry.version for entry in proto.opset_import if entry.domain in _DOMAINS),
                 default=1)
     shapes: dict[str, tuple[int, ...]] | None = None
-    for at, proto_node in enumerate(graph.node):
+    for at, proto_node in enumerate(join_group_norms(graph, constants)):
         node = Node(proto_node, draft, values, constants, helper, readers, opset,
                     graph.output[0].name)
         refusal: Refused | None = None

@@ -12,6 +12,7 @@ from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
 from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
+from pynq_train.exchange.group_norms import group_norm, layer_norm
 from pynq_train.exchange.transposed import conv_transpose, same_crops, shared
 from pynq_train.exchange.upsampling import bilinear, upsample
 from pynq_train.exchange.values import without_softmax
@@ -231,6 +232,25 @@ def _norm(node: Node) -> Value:
                    node.attribute("epsilon", 1e-5))
     return node.draft.norm(node.value(), op, *(_present(node, i) for i in (1, 2, 3, 4)),
                            label=node.label)
+
+
+def _group_norm(node: Node) -> Value:
+    gamma, beta = node.constant(1), node.constant(2)
+    groups, channels = node.attribute("num_groups", -1), node.value().shape[0]
+    # Up to operator set 20 the numbers belong to groups.
+    gamma, beta = (None if one is None else np.repeat(one.ravel(), channels // groups)
+                   if 0 < one.size == groups < channels and channels % groups == 0 else one
+                   for one in (gamma, beta))
+    return group_norm(node.draft, node.value(), groups, node.attribute("epsilon", 1e-5), gamma,
+                      beta, label=node.label)
+
+
+def _layer_norm(node: Node) -> Value:
+    value = node.value()
+    axis = node.attribute("axis", -1) % (len(value.dims) + 1)
+    return layer_norm(node.draft, value, value.dims[axis - 1:] if axis else (),
+                      node.attribute("epsilon", 1e-5), _present(node, 1), node.constant(2),
+                      label=node.label, owner=node.owner(1))
 
 
 def _activation(read: Reader) -> Callable[[Node], Value]:
@@ -460,6 +480,8 @@ def computes_with_batch(array: Array) -> bool:
 NODES: dict[str, Callable[[Node], Value | Array]] = {
     **{kind: _activation(read) for kind, read in ONNX.items()},
     "Add": _add, "AveragePool": _pool, "BatchNormalization": _norm, "Concat": _concat,
+    **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), _group_norm),
+    "LayerNormalization": _layer_norm,
     "Constant": _constant, "Conv": _conv, "ConvTranspose": _transposed, "Dropout": _dropout,
     "Flatten": _flatten, "Gemm": _gemm,
     "GlobalAveragePool": lambda node: node.draft.global_mean(node.value(), node.name),
@@ -475,8 +497,6 @@ NODES: dict[str, Callable[[Node], Value | Array]] = {
 INSTEAD = {
     **ONNX_INSTEAD,
     "GlobalMaxPool": "use GlobalAveragePool",
-    "InstanceNormalization": "use BatchNormalization", "GroupNormalization":
-    "use BatchNormalization", "LayerNormalization": "use BatchNormalization",
     "LRN": "use BatchNormalization",
     "QuantizeLinear": "export the float model", "DequantizeLinear": "export the float model",
     **dict.fromkeys(("QLinearConv", "QLinearMatMul", "ConvInteger", "MatMulInteger",

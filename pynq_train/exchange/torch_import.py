@@ -14,8 +14,9 @@ from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.curves import TORCH_INPLACE
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.packages import need
+from pynq_train.exchange.torch_call import Call
 from pynq_train.exchange.torch_hooks import checked_module
-from pynq_train.exchange.torch_nodes import FUNCTIONS, INSTEAD, METHODS, MODULES, Call
+from pynq_train.exchange.torch_nodes import FUNCTIONS, INSTEAD, METHODS, MODULES
 from pynq_train.exchange.windows import MISFITS, refused_for
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
@@ -31,7 +32,7 @@ _ARITHMETIC = {operator.add, operator.sub, operator.mul, operator.floordiv, oper
 _VIEWS = {"view", "reshape", "flatten", "Flatten", "squeeze", "unsqueeze", "contiguous", "permute",
           "Identity", "getitem", "Dropout", "dropout", "float"}
 """Calls whose result may be their input: what is changed in place in one is changed in both."""
-_WITH_WEIGHTS = {"conv2d", "linear", "batchnorm2d", "batchnorm1d"}
+_WITH_WEIGHTS = {"conv2d", "linear", "batchnorm2d", "batchnorm1d", "groupnorm", "layernorm"}
 _LEARNS = "pynq_train.learns"
 """Note of a node: whether gradients flow through it."""
 _INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3, **TORCH_INPLACE}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,119 +17,16 @@ from pynq_train.exchange.activations import (
     Reader,
 )
 from pynq_train.exchange.curves import multiply
-from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
-from pynq_train.exchange.shared_tensors import BIAS
+from pynq_train.exchange.draft import BATCH, Refused, Value
+from pynq_train.exchange.torch_call import Call, array_of, frozen_of, numbers_of, owner_of, tied
+from pynq_train.exchange.torch_norms import group_norm_call, instance_norm_call, layer_norm_call
 from pynq_train.exchange.transposed import conv_transpose
 from pynq_train.exchange.upsampling import bilinear, upsample
 from pynq_train.exchange.values import text_of, without_softmax
 from pynq_train.exchange.windows import OwnPadding, checked_window
 from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Dropout, PadChannels
 
-
-@dataclass(frozen=True)
-class Call:
-    """A call in the traced module: values for tensors, plain Python for the rest."""
-
-    draft: Draft
-    label: str
-    kind: str
-    module: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    ends: bool
-    asked: set[str] = field(default_factory=set)
-
-    @property
-    def value(self) -> Value:
-        """The tensor that it reads."""
-        first = self.args[0] if self.args else self.kwargs.get("input")
-        if not isinstance(first, Value):
-            raise Refused("reads no tensor of the network", "compute it outside the network")
-        return first
-
-    def option(self, place: int, name: str, default: Any = None) -> Any:
-        """Return an argument of a function: positional, named, or the default."""
-        return self.args[place] if len(self.args) > place else self.named(name, default)
-
-    def named(self, name: str, default: Any = None) -> Any:
-        """Return an argument that is given by its name (or NumPy's name for it), or the default."""
-        for one in (name, *_ALIASES.get(name, ())):
-            self.asked.add(one)
-            if one in self.kwargs:
-                return self.kwargs[one]
-        return default
-
-    def check_all_read(self) -> None:
-        """Check that what the call says by name has been read.
-
-        Raises:
-            Refused: it has not, and may mean something else.
-        """
-        for name, value in self.kwargs.items():
-            if name not in self.asked | _MEANS_NOTHING and value is not None:
-                shown = repr(value) if isinstance(value, (bool, int, float, str)) else ""
-                raise Refused(f"has the argument {name}={shown}, which is not read",
-                              "leave it out")
-
-    def tensor(self, place: int, name: str) -> Any:
-        """Return a constant tensor that is an argument of a function, None if there is none.
-
-        Raises:
-            Refused: the network computes it.
-        """
-        found = self.option(place, name)
-        if found is not None and not hasattr(found, "requires_grad"):
-            raise Refused(f"has a computed {name}", "make it a parameter of the module")
-        return found
-
-    def number(self, name: str, place: int, default: Any = None) -> Any:
-        """Return an attribute of the module or an argument of the function, or the default."""
-        if self.module is not None:
-            return getattr(self.module, name, default)
-        return self.option(place, name, default)
-
-
-_ALIASES = {"dim": ("axis",), "keepdim": ("keepdims",)}
-"""What PyTorch takes for NumPy's sake."""
-_MEANS_NOTHING = frozenset(("input", "inplace", "dtype", "memory_format", "training",
-                            "_stacklevel"))
-"""Arguments that change no value, or are read elsewhere."""
-
 Handler = Callable[[Call], Any]
-
-
-def _array(tensor: Any) -> Any:
-    """Return a tensor as an array, as float32 if NumPy has no such type.
-
-    Raises:
-        Refused: it has no data (device meta), or is quantised.
-    """
-    if tensor is None:
-        return None
-    if tensor.is_meta or tensor.is_quantized or tensor.is_complex():
-        raise Refused("has weights without data" if tensor.is_meta else "has weights of type "
-                      f"{str(tensor.dtype).removeprefix('torch.')}", "use a float module with its "
-                      "weights loaded")
-    array = tensor.detach().cpu()
-    return (array if array.dtype.itemsize >= 4 else array.float()).numpy()
-
-
-def _owner(tensor: Any) -> Any:
-    """Return what equal tensors, also of several parameters in one memory, have in common."""
-    return tensor.data_ptr(), tensor.numel()
-
-
-def _tied(call: Call, made: Value, bias: Any) -> Value:
-    """Return ``made``, and note whose its biases are."""
-    if bias is not None:
-        call.draft.note_owner(made.name, BIAS, _owner(bias))
-    return made
-
-
-def _frozen(weight: Any, bias: Any) -> list[str]:
-    """Return which of the two do not learn in PyTorch: constants, and ``requires_grad=False``."""
-    return [name for name, tensor in (("weight", weight), ("bias", bias))
-            if tensor is None or not tensor.requires_grad]
 
 
 def _conv(call: Call) -> Value:
@@ -150,15 +47,15 @@ def _any_conv(call: Call, weight: Any, bias: Any, stride: Any, padding: Any, dil
     if weight.ndim not in (3, 4):
         raise Refused(f"has weights of {weight.ndim} axes",
                       "use images of rows and columns, or sequences")
-    line, value, array = weight.ndim == 3, call.value, _array(weight)
+    line, value, array = weight.ndim == 3, call.value, array_of(weight)
     if line:
         value, array = call.draft.line(value), array[:, :, None]
-        stride = (1, *_numbers(stride))
-    made = call.draft.conv(value, array, _array(bias), kernel=list(array.shape[2:]), stride=stride,
-                           padding=_pads(0 if padding == "valid" else padding, line),
-                           dilation=dilation, groups=groups, label=call.label, owner=_owner(weight),
-                           frozen=_frozen(weight, bias))
-    return replace(_tied(call, made, bias), joined=line)
+        stride = (1, *numbers_of(stride))
+    made = call.draft.conv(value, array, array_of(bias), kernel=list(array.shape[2:]),
+                           stride=stride, padding=_pads(0 if padding == "valid" else padding, line),
+                           dilation=dilation, groups=groups, label=call.label,
+                           owner=owner_of(weight), frozen=frozen_of(weight, bias))
+    return replace(tied(call, made, bias), joined=line)
 
 
 def _transposed(call: Call) -> Value:
@@ -181,28 +78,23 @@ def _any_transposed(call: Call, weight: Any, bias: Any, stride: Any, padding: An
     if weight.ndim not in (3, 4):
         raise Refused(f"has weights of {weight.ndim} axes",
                       "use images of rows and columns, or sequences")
-    line, value, array = weight.ndim == 3, call.value, _array(weight)
-    steps, cuts, more = (_numbers(one) * (1 if line or len(_numbers(one)) == 2 else 2)
+    line, value, array = weight.ndim == 3, call.value, array_of(weight)
+    steps, cuts, more = (numbers_of(one) * (1 if line or len(numbers_of(one)) == 2 else 2)
                          for one in (stride, padding, extra))
     if line:
         value, array = call.draft.line(value), array[:, :, None]
         steps, cuts, more = (1, *steps), (0, *cuts), (0, *more)
     made = conv_transpose(
-        call.draft, value, array, _array(bias), stride=list(steps),
+        call.draft, value, array, array_of(bias), stride=list(steps),
         crops=[(cut, cut - one) for cut, one in zip(cuts, more)], dilation=dilation, groups=groups,
-        label=call.label, owner=_owner(weight), frozen=_frozen(weight, bias))
-    return replace(_tied(call, made, bias), joined=line)
-
-
-def _numbers(value: Any) -> tuple[Any, ...]:
-    """Return one number, or several, as several."""
-    return tuple(value) if isinstance(value, (tuple, list)) else (value,)
+        label=call.label, owner=owner_of(weight), frozen=frozen_of(weight, bias))
+    return replace(tied(call, made, bias), joined=line)
 
 
 def _pads(padding: Any, line: bool = False) -> OwnPadding:
     """Return zeros on all four sides; of sequences (``line``) in front and behind alone."""
     if line and not isinstance(padding, str):
-        (zeros,) = _numbers(padding)
+        (zeros,) = numbers_of(padding)
         return (0, zeros, 0, zeros)
     if isinstance(padding, (int, str)):
         return padding  # type: ignore[return-value] # PyTorch knows 'same' and 'valid' only
@@ -215,9 +107,9 @@ def _linear(call: Call) -> Value:
         call.tensor(1, "weight"), call.tensor(2, "bias"))
     if not call.value.flat:
         raise Refused("reads a map that is not flattened", "put torch.flatten(x, 1) before it")
-    made = call.draft.dense(call.value, _array(weight), _array(bias), label=call.label,
-                            owner=_owner(weight), frozen=_frozen(weight, bias))
-    return _tied(call, made, bias)
+    made = call.draft.dense(call.value, array_of(weight), array_of(bias), label=call.label,
+                            owner=owner_of(weight), frozen=frozen_of(weight, bias))
+    return tied(call, made, bias)
 
 
 def _norm(call: Call) -> Value:
@@ -225,14 +117,14 @@ def _norm(call: Call) -> Value:
     if m.running_mean is None or m.momentum is None:
         raise Refused("keeps no running statistics with a momentum",
                       "use track_running_stats=True and a momentum")
-    mean, variance = _array(m.running_mean), _array(m.running_var)
-    gamma = mean * 0 + 1 if m.weight is None else _array(m.weight)
-    beta = mean * 0 if m.bias is None else _array(m.bias)
+    mean, variance = array_of(m.running_mean), array_of(m.running_var)
+    gamma = mean * 0 + 1 if m.weight is None else array_of(m.weight)
+    beta = mean * 0 if m.bias is None else array_of(m.bias)
     made = call.draft.norm(call.value, BatchNorm(float(m.momentum), float(m.eps)), gamma, beta,
                            mean, variance, label=call.label,
-                           owner=_owner(m.running_mean if m.weight is None else m.weight),
-                           frozen=_frozen(m.weight, m.bias))
-    return _tied(call, made, m.bias)
+                           owner=owner_of(m.running_mean if m.weight is None else m.weight),
+                           frozen=frozen_of(m.weight, m.bias))
+    return tied(call, made, m.bias)
 
 
 def _activation(read: Reader) -> Handler:
@@ -264,8 +156,8 @@ def _pool(call: Call, largest: bool, options: dict[str, Any]) -> Value:
     kernel, (value, line) = options["kernel_size"], _pooled(call)
     stride = options["stride"] or kernel
     if line:
-        kernel, stride = (1, *_numbers(kernel)), (1, *_numbers(stride))
-    if set(_numbers(options.get("dilation", 1))) != {1} or options.get("return_indices"):
+        kernel, stride = (1, *numbers_of(kernel)), (1, *numbers_of(stride))
+    if set(numbers_of(options.get("dilation", 1))) != {1} or options.get("return_indices"):
         raise Refused("has dilation or returns indices", "use plain pooling")
     if options.get("divisor_override") is not None:
         raise Refused("overrides the divisor", "leave divisor_override out")
@@ -297,7 +189,7 @@ def _adaptive(call: Call) -> Value:
     size = call.module.output_size if call.module is not None else call.option(1, "output_size")
     value, line = _pooled(call)
     if line:
-        size = (1, *_numbers(size))
+        size = (1, *numbers_of(size))
     rows, cols = (size, size) if size is None or isinstance(size, int) else tuple(size) * (
         3 - len(size))
     shape = value.dims[-2:]
@@ -387,7 +279,7 @@ def _add(call: Call) -> Value:
 
 def _constant(value: Any) -> Any:
     """Return a number or a tensor as an array of float64."""
-    return np.asarray(_array(value) if hasattr(value, "detach") else value, np.float64)
+    return np.asarray(array_of(value) if hasattr(value, "detach") else value, np.float64)
 
 
 def _scaled(call: Call) -> Value:
@@ -534,6 +426,8 @@ MODULES: dict[str, Handler] = {
     "Conv2d": _conv, "Conv1d": _conv,
     **dict.fromkeys(("ConvTranspose1d", "ConvTranspose2d"), _transposed),
     "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
+    "GroupNorm": group_norm_call, "LayerNorm": layer_norm_call,
+    **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d"), instance_norm_call),
     **_activations(TORCH_MODULES),
     "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
     "MaxPool1d": _pool_module(True), "AvgPool1d": _pool_module(False),
@@ -552,7 +446,8 @@ FUNCTIONS: dict[str, Handler] = {
     **_activations(TORCH_FUNCTIONS),
     "concatenate": _concat, "conv2d": _conv_function, "conv1d": _conv_function,
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), _transposed_function),
-    "linear": _linear,
+    "linear": _linear, "group_norm": group_norm_call, "layer_norm": layer_norm_call,
+    "instance_norm": instance_norm_call,
     "max_pool2d": _pool_function(True), "boolean_dispatch": _pool_function(True),
     "max_pool1d": _pool_function(True), "avg_pool1d": _pool_function(False),
     "adaptive_avg_pool1d": _adaptive,
@@ -576,11 +471,10 @@ METHODS: dict[str, Handler] = {
 }
 """Methods of tensors that have a counterpart."""
 
-_NORM = "use BatchNorm2d"
+_NORM = "use BatchNorm2d or GroupNorm"
 INSTEAD = {
     **TORCH_INSTEAD,
-    **dict.fromkeys(("groupnorm", "layernorm", "instancenorm2d", "localresponsenorm",
-                     "group_norm", "layer_norm"), _NORM),
+    **dict.fromkeys(("localresponsenorm", "rmsnorm", "rms_norm"), _NORM),
     **dict.fromkeys(("sub", "div", "truediv", "isub", "itruediv"),
                     "prepare the images before the network, or fold it into the weights"),
     "imul": "write x = x * y, which is not in place",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pynq_train.fixed import keep_map
-from pynq_train.graph import float_norm
+from pynq_train.graph import float_group_norm, float_norm
 from pynq_train.graph.float_conv import ConvSite
 from pynq_train.graph.float_pool import PoolSite
 from pynq_train.graph.ops import (
@@ -29,6 +29,7 @@ from pynq_train.graph.ops import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GroupNorm,
     MaxPool,
     MaxPool2x2,
     Multiply,
@@ -128,6 +129,16 @@ def _norm(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
 
 def _norm_back(site: Site, trace: float_norm.NormTrace, g: FloatArray, wanted: bool) -> Back:
     grad, params = float_norm.backward(g, trace, _of(site))
+    return Back([grad], params)
+
+
+def _group_norm(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return float_group_norm.forward(xs[0], site.op.groups, site.op.eps, site.params)
+
+
+def _group_norm_back(site: Site, trace: float_group_norm.GroupTrace, g: FloatArray, wanted: bool
+                     ) -> Back:
+    grad, params = float_group_norm.backward(g, trace, site.params)
     return Back([grad], params)
 
 
@@ -265,6 +276,7 @@ KERNELS: dict[type[Op], tuple[Forward, Backward]] = {
     ConvTranspose: (_conv_transpose, _conv_transpose_back),
     Dense: (_dense, _dense_back),
     BatchNorm: (_norm, _norm_back),
+    GroupNorm: (_group_norm, _group_norm_back),
     **dict.fromkeys(ACTIVATIONS, (_activate, _activate_back)),
     **dict.fromkeys(CURVES, (_curve, _curve_back)),
     MaxPool2x2: (_max_pool, _max_pool_back),

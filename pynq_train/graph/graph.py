@@ -22,6 +22,7 @@ from pynq_train.graph.ops import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GroupNorm,
     MaxPool,
     MaxPool2x2,
     Op,
@@ -289,6 +290,10 @@ class Sequential:
         """Append a batch normalisation (see :class:`~pynq_train.graph.ops.BatchNorm`)."""
         return self.add(BatchNorm(momentum, eps, frozen))
 
+    def group_norm(self, groups: int, *, eps: float = 1e-5, affine: bool = True) -> Sequential:
+        """Append a group normalisation (see :class:`~pynq_train.graph.norms.GroupNorm`)."""
+        return self.add(GroupNorm(groups, eps, affine))
+
     def relu6(self) -> Sequential:
         """Append a ReLU that ends at 6."""
         return self.add(Relu6())
@@ -328,7 +333,7 @@ class Sequential:
 
 
 _STEMS = {MaxPool2x2.kind: "pool", "maxpool": "pool", "avgpool": "pool", "globalavgpool": "pool",
-          BatchNorm.kind: "bn"}
+          BatchNorm.kind: "bn", GroupNorm.kind: "gn"}
 """What generated names begin with, where it is not the kind."""
 
 

@@ -14,6 +14,7 @@ from pynq_train.errors import BadInput
 from pynq_train.graph.activation import ACTIVATIONS, Activate
 from pynq_train.graph.curves import CURVES, Curve
 from pynq_train.graph.joins import Add, Concat, Multiply, PadChannels
+from pynq_train.graph.norms import GroupNorm
 from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2, Upsample
 from pynq_train.graph.shapes import Shape, require_int, require_number
 from pynq_train.graph.windows import (
@@ -30,8 +31,8 @@ from pynq_train.graph.windows import (
 
 __all__ = ["ACTIVATIONS", "CURVES", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm",
            "Concat", "Conv", "ConvTranspose", "Curve", "Dense", "Dropout", "Flatten",
-           "GlobalAvgPool", "MaxPool", "MaxPool2x2", "Multiply", "Op", "PadChannels", "Shape",
-           "Upsample", "require_int"]
+           "GlobalAvgPool", "GroupNorm", "MaxPool", "MaxPool2x2", "Multiply", "Op", "PadChannels",
+           "Shape", "Upsample", "require_int"]
 
 
 @dataclass(frozen=True)
@@ -267,11 +268,13 @@ class Flatten:
 
 
 Op = (Conv | Dense | BatchNorm | Activate | Curve | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
-      | Upsample | ConvTranspose | Add | Multiply | Concat | PadChannels | Dropout | Flatten)
+      | Upsample | ConvTranspose | Add | Multiply | Concat | PadChannels | Dropout | Flatten
+      | GroupNorm)
 """One operation of a network."""
 
 _TYPES: tuple[type[Op], ...] = (
     Conv, Dense, BatchNorm, *ACTIVATIONS, *CURVES, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool,
-    Upsample, ConvTranspose, Add, Multiply, Concat, PadChannels, Dropout, Flatten)
+    Upsample, ConvTranspose, Add, Multiply, Concat, PadChannels, Dropout, Flatten,
+    GroupNorm)
 OP_TYPES: dict[str, type[Op]] = {own.kind: own for own in _TYPES}
 """Operation classes by the name they have in saved graphs."""

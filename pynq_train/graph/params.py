@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pynq_train.errors import BadInput
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import BatchNorm, Conv, ConvTranspose, Dense
+from pynq_train.graph.ops import BatchNorm, Conv, ConvTranspose, Dense, GroupNorm
 
 FloatArray = npt.NDArray[np.float32]
 _LARGEST = np.finfo(np.float32).max
@@ -31,7 +31,7 @@ class LayerParams:
 
     ``bias`` is None for a layer without bias. A batch normalisation has gamma as ``weight`` and
     beta as ``bias``, and its running ``mean`` and ``variance``, all (channels,); other layers
-    have None there.
+    have None there. Gamma and beta of a group normalisation are ``weight`` and ``bias`` likewise.
     """
 
     weight: FloatArray
@@ -42,7 +42,10 @@ class LayerParams:
 
 @dataclass(frozen=True)
 class ParamSpec:
-    """Arrays of one layer: shape of the weights, their products per output, what else it has."""
+    """Arrays of one layer: shape of the weights, their products per output, what else it has.
+
+    ``norm``: of a batch normalisation, ``scale``: gamma and beta of a group normalisation.
+    """
 
     name: str
     weight_shape: tuple[int, ...]
@@ -50,6 +53,7 @@ class ParamSpec:
     bias: bool
     norm: bool = False
     outputs: int = 0
+    scale: bool = False
 
     @property
     def channels(self) -> int:
@@ -86,6 +90,8 @@ def graph_param_specs(graph: Graph) -> tuple[ParamSpec, ...]:
                                    outputs=op.out_channels))
         elif isinstance(op, BatchNorm):
             specs.append(ParamSpec(op.name, (shapes[0][0],), 1, True, norm=True))
+        elif isinstance(op, GroupNorm) and op.affine:
+            specs.append(ParamSpec(op.name, (shapes[0][0],), 1, True, scale=True))
     return tuple(specs)
 
 

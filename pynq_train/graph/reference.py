@@ -20,7 +20,7 @@ from pynq_train.graph.flat import map_shape
 from pynq_train.graph.float_loss import softmax_loss, squared_error
 from pynq_train.graph.float_ops import KERNELS, Backward, Forward, Mode, Site
 from pynq_train.graph.graph import Graph
-from pynq_train.graph.ops import BatchNorm
+from pynq_train.graph.ops import BatchNorm, GroupNorm
 from pynq_train.graph.params import FloatArray, LayerParams, check_graph_params
 from pynq_train.graph.shapes import require_number
 from pynq_train.graph.wiring import FROM_INPUT
@@ -97,7 +97,7 @@ class FloatTrainer:
         self._sites = [Site(op, place, shapes, self._params.get(op.name),
                             map_shape(graph, graph.sources[place][0]))
                        for place, (op, shapes) in enumerate(zip(graph.ops, graph.in_shapes))]
-        self._decayed = {op.name for op in graph.ops if not isinstance(op, BatchNorm)}
+        self._decayed = {op.name for op in graph.ops if not isinstance(op, (BatchNorm, GroupNorm))}
 
     @property
     def params(self) -> dict[str, LayerParams]:

@@ -322,6 +322,8 @@ _SECTIONS: tuple[tuple[str, str, tuple[Field, ...]], ...] = (
             Field("n_var_e", 16, "and its exponent", True),
             Field("n_eps_m", 32, "epsilon: significand"),
             Field("n_eps_e", 16, "and its exponent", True),
+            Field("n_join", 2, "channels of a word whose sums are added up: 0 none, 1 pairs, 3 all "
+                  "four"),
         ),
     ),
     ("p", "pooling, a part of the vector unit (stands where the X section stands)", POOL_FIELDS),

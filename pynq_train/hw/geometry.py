@@ -125,6 +125,8 @@ VECTOR_FIELDS = (
     Field("factor", 2, "Factor: what a is multiplied by; coefs: tables of its curve"),
     Field("segments", 4, "curve: binary logarithm of the segments of a table"),
     Field("lanes", 2, "curve: channels of the last block, 0 for all"),
+    Field("group", 16, "channels of a group: sums and coefficients are those of an image and a "
+          "group; 0: those of a channel"),
 )
 
 NORM_FIELDS = (
@@ -143,6 +145,8 @@ NORM_FIELDS = (
     Field("parts", 8, "parts of the mini-batch, each with sums of its own"),
     Field("back", 1, "coefficients of the gradient"),
     Field("frozen", 1, "the running statistics are used and kept"),
+    Field("group", 16, "channels of a group: statistics are those of an image and a group; 0: "
+          "those of a channel"),
 )
 
 POOL_FIELDS = (

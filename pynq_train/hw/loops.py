@@ -100,6 +100,9 @@ for channel:
     FORWARD_FROZEN   the same with the running statistics, which stay; no sums are read
     BACKWARD         dgamma, dbeta;  A, B, C so that the gradient is A*a + B*b + C
     BACKWARD_FROZEN  dgamma, dbeta, A;  B = C = 0
+    FORWARD_GROUP, BACKWARD_GROUP
+                     the same with gamma 1, beta 0, no running statistics: an image's group of
+                     channels stands for a channel;  n_join: sums of a word's channels are added up
     store A, B, C in the table;  store dgamma, dbeta (backward), mean and 1 / deviation (forward)
 """),
     ),

@@ -1,4 +1,4 @@
-"""Micro-programs of batch normalisation: what the normalisation unit does for every channel.
+"""Micro-programs of normalisations: what the normalisation unit does for every channel.
 
 Golden executes the same instructions that the generator puts into the ROM of ``pt_norm``; the
 arithmetic is that of ``fixed.soft_float``. Every instruction works on the four channels of a
@@ -8,6 +8,10 @@ block. With z the map, N its elements in a channel, g the gradient behind ReLU:
     forward    y  = A z + C               A = gamma r      C = beta - mean A
     backward   dz = A g + B z + C         A = gamma r      B = -A r dgamma / N
                C = -mean B - A dbeta / N  dgamma = r (Sgz - mean Sg)      dbeta = Sg
+
+Where an image and a group of channels have statistics of their own there is neither gamma nor
+beta: the same formulas with gamma 1, beta 0. Sums of the channels of a word that share statistics
+are added up as integers before a program begins (field ``n_join``).
 """
 
 from __future__ import annotations
@@ -33,6 +37,9 @@ class NormProgram(IntEnum):
     """Running statistics: evaluation, and training of a frozen normalisation."""
     BACKWARD = 2
     BACKWARD_FROZEN = 3
+    FORWARD_GROUP = 4
+    """Statistics of an image and a group of channels; no gamma, beta and running values."""
+    BACKWARD_GROUP = 5
 
 
 class NormOp(IntEnum):
@@ -168,11 +175,22 @@ def _running_statistics() -> list[Instruction]:
             Instruction(NormOp.POSITIVE, _VAR, _VAR)]
 
 
-def _coefficients() -> list[Instruction]:
-    """A and C of the forward pass; mean and reciprocal deviation are kept."""
+def _reciprocal() -> list[Instruction]:
+    """1 / deviation."""
     return [Instruction(NormOp.CONST, _K, sel=Constant.EPS),
             Instruction(NormOp.ADD, _U, _VAR, _K),
-            *_root(_U, _R, _T),
+            *_root(_U, _R, _T)]
+
+
+def _keep() -> list[Instruction]:
+    """Mean and reciprocal deviation, for the backward pass."""
+    return [Instruction(NormOp.PUT, Out.MEAN, _MEAN),
+            Instruction(NormOp.PUT, Out.RECIPROCAL, _R)]
+
+
+def _coefficients() -> list[Instruction]:
+    """A and C of the forward pass; mean and reciprocal deviation are kept."""
+    return [*_reciprocal(),
             Instruction(NormOp.INT, _GAMMA, Scratch.GAMMA, sel=Exponent.MASTER),
             Instruction(NormOp.MUL, _A, _GAMMA, _R),
             Instruction(NormOp.FIX, Out.A, _A, sel=Exponent.A),
@@ -180,8 +198,17 @@ def _coefficients() -> list[Instruction]:
             Instruction(NormOp.INT, _U, Scratch.BETA, sel=Exponent.MASTER),
             Instruction(NormOp.SUB, _U, _U, _T),
             Instruction(NormOp.FIX, Out.C, _U, sel=Exponent.C),
-            Instruction(NormOp.PUT, Out.MEAN, _MEAN),
-            Instruction(NormOp.PUT, Out.RECIPROCAL, _R)]
+            *_keep()]
+
+
+def _plain_coefficients() -> list[Instruction]:
+    """A and C of the forward pass without gamma and beta; register 11 stays zero."""
+    return [*_reciprocal(),
+            Instruction(NormOp.FIX, Out.A, _R, sel=Exponent.A),
+            Instruction(NormOp.MUL, _T, _MEAN, _R),
+            Instruction(NormOp.SUB, _U, 11, _T),
+            Instruction(NormOp.FIX, Out.C, _U, sel=Exponent.C),
+            *_keep()]
 
 
 def _move_running() -> list[Instruction]:
@@ -196,15 +223,20 @@ def _move_running() -> list[Instruction]:
     return code
 
 
-def _gradients() -> list[Instruction]:
-    """Gradients of gamma (register _U) and beta; A."""
+def _gradient_sums() -> list[Instruction]:
+    """Sum of the gradient (register _S1), and of its products with the normalised map (_U)."""
     return [Instruction(NormOp.INT, _S1, Scratch.SUM1, sel=Exponent.G),
             Instruction(NormOp.INT, _S2, Scratch.SUM2, sel=Exponent.G_AND_Z),
             Instruction(NormOp.NUMBER, _MEAN, Scratch.MEAN),
             Instruction(NormOp.NUMBER, _R, Scratch.RECIPROCAL),
             Instruction(NormOp.MUL, _T, _MEAN, _S1),
             Instruction(NormOp.SUB, _U, _S2, _T),
-            Instruction(NormOp.MUL, _U, _U, _R),
+            Instruction(NormOp.MUL, _U, _U, _R)]
+
+
+def _gradients() -> list[Instruction]:
+    """Gradients of gamma (register _U) and beta; A."""
+    return [*_gradient_sums(),
             Instruction(NormOp.FIX, Out.D_GAMMA, _U, sel=Exponent.G),
             Instruction(NormOp.FIX, Out.D_BETA, _S1, sel=Exponent.G),
             Instruction(NormOp.INT, _GAMMA, Scratch.GAMMA, sel=Exponent.MASTER),
@@ -212,20 +244,25 @@ def _gradients() -> list[Instruction]:
             Instruction(NormOp.FIX, Out.A, _A, sel=Exponent.A)]
 
 
-def _through_statistics() -> list[Instruction]:
-    """B and C of the backward pass; register 11 stays zero."""
+def _through_statistics(a: int = _A) -> list[Instruction]:
+    """B and C of the backward pass; register 11 stays zero, ``a`` has A."""
     return [Instruction(NormOp.CONST, _PER, sel=Constant.PER_ELEMENT),
             Instruction(NormOp.MUL, _U, _U, _PER),
             Instruction(NormOp.MUL, _U, _U, _R),
-            Instruction(NormOp.MUL, _U, _U, _A),
+            Instruction(NormOp.MUL, _U, _U, a),
             Instruction(NormOp.SUB, _K, 11, _U),
             Instruction(NormOp.FIX, Out.B, _K, sel=Exponent.B),
             Instruction(NormOp.MUL, _T, _S1, _PER),
-            Instruction(NormOp.MUL, _T, _T, _A),
+            Instruction(NormOp.MUL, _T, _T, a),
             Instruction(NormOp.MUL, _U, _U, _MEAN),
             Instruction(NormOp.SUB, _U, _U, _T),
             Instruction(NormOp.FIX, Out.C, _U, sel=Exponent.C)]
 
+
+GROUPED = frozenset({NormProgram.FORWARD_GROUP, NormProgram.BACKWARD_GROUP})
+"""Programs without gamma, beta and running statistics."""
+BACK = frozenset({NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN, NormProgram.BACKWARD_GROUP})
+"""Programs of the backward pass."""
 
 _END = [Instruction(NormOp.END)]
 PROGRAMS: Mapping[NormProgram, tuple[Instruction, ...]] = {
@@ -233,6 +270,10 @@ PROGRAMS: Mapping[NormProgram, tuple[Instruction, ...]] = {
     NormProgram.FORWARD_FROZEN: (*_running_statistics(), *_coefficients(), *_END),
     NormProgram.BACKWARD: (*_gradients(), *_through_statistics(), *_END),
     NormProgram.BACKWARD_FROZEN: (*_gradients(), *_END),
+    NormProgram.FORWARD_GROUP: (*_statistics(), *_plain_coefficients(), *_END),
+    NormProgram.BACKWARD_GROUP: (*_gradient_sums(),
+                                 Instruction(NormOp.FIX, Out.A, _R, sel=Exponent.A),
+                                 *_through_statistics(_R), *_END),
 }
 """The micro-programs. Registers begin as zero for every block; so do output words."""
 

@@ -86,7 +86,7 @@ def inference_mode_norms(layers: Sequence[FusedLayer], trainable: Sequence[bool]
         active: whether each layer's output has a gradient (:func:`active_layers`).
     """
     # A normalisation stands behind some layer: it never reads the images.
-    return tuple(layer.kind.normalises and not own and not active[layer.sources[0]]
+    return tuple(layer.kind.has_running and not own and not active[layer.sources[0]]
                  for layer, own in zip(layers, trainable))
 
 
@@ -195,7 +195,7 @@ class _Builder:
                 # Others hand down a gradient as well: this one needs a name, and exponent, of its
                 # own.
                 target = f"{layer.name}.dx"
-        if target or layer.kind.normalises:
+        if target or layer.kind.has_running:
             handed = self._node(backward, at, (total,), target)
             if target:
                 self._hand(first, handed)

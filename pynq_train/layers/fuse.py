@@ -24,6 +24,7 @@ from pynq_train.graph.ops import (
     Dropout,
     Flatten,
     GlobalAvgPool,
+    GroupNorm,
     MaxPool,
     MaxPool2x2,
     Multiply,
@@ -36,8 +37,9 @@ from pynq_train.graph.windows import Pair
 from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.layers import kinds
 from pynq_train.layers.branch_order import execution_order
-from pynq_train.layers.concat import Copy, place_concats
+from pynq_train.layers.concat import Copy
 from pynq_train.layers.fused_layer import Drop, FusedLayer, Norm, in_series
+from pynq_train.layers.group_norms import Scale, rewritten
 from pynq_train.layers.pieces import Pieces
 from pynq_train.layers.supported import check_supported
 from pynq_train.layers.vectors import with_vectors
@@ -45,10 +47,10 @@ from pynq_train.layers.vectors import with_vectors
 __all__ = ["Drop", "Edge", "FusedLayer", "Norm", "edges", "fuse", "in_series"]
 
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
-             f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, Add, "
-             "Dropout, GlobalAvgPool, ConvTranspose, Upsample, then optionally an activation; "
-             f"MaxPool; Concat; PadChannels; {', '.join(op.__name__ for op in CURVES)} behind any "
-             "of them")
+             f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, "
+             "GroupNorm, Add, Dropout, GlobalAvgPool, ConvTranspose, Upsample, then optionally an "
+             f"activation; MaxPool; Concat; PadChannels; {', '.join(op.__name__ for op in CURVES)} "
+             "behind any of them")
 _POOLS = (MaxPool, MaxPool2x2)
 _ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
 
@@ -81,7 +83,7 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     tried(lambda: check_supported(graph))
     # Dropouts are named by their places in the caller's graph, which knows no copies.
     places = {op.name: at for at, op in enumerate(graph.ops)}
-    graph = tried(lambda: place_concats(graph))
+    graph = tried(lambda: rewritten(graph))
     fusing = _Fusing(graph, places)
     try:
         layers = fusing.run()
@@ -120,7 +122,7 @@ def edges(graph: Graph) -> dict[str, Edge]:
         UnsupportedModel: the engine does not run the network.
     """
     fuse(graph)
-    return _Fusing(place_concats(graph), {op.name: at for at, op in enumerate(graph.ops)}).edges()
+    return _Fusing(rewritten(graph), {op.name: at for at, op in enumerate(graph.ops)}).edges()
 
 
 @dataclass
@@ -386,7 +388,7 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
         return replace(
             layer, kernel=op.kernel_sides, stride=op.stride_sides, pad_top=rows.pad_before,
             pad_left=cols.pad_before, average=isinstance(op, AvgPool),
-            groups=op.groups if isinstance(op, Conv) else shape[0])
+            groups=op.groups if isinstance(op, Conv) else shape[0], scale=isinstance(op, Scale))
     if isinstance(op, ConvTranspose):
         out = op.out_shape(shape)
         rows, cols = op.windows(shape)
@@ -413,6 +415,9 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
         return replace(layer, kind=kinds.NORM, bias=True, norm=Norm(op.momentum, op.eps, op.frozen))
     if isinstance(op, Curve):
         return replace(layer, kind=kinds.CURVE, curve=replace(op, name="", inputs=()))
+    if isinstance(op, GroupNorm):
+        return replace(layer, kind=kinds.GROUP_NORM,
+                       norm=Norm(0, op.eps, False, shape[0] // op.groups))
     if isinstance(op, GlobalAvgPool):
         out = op.out_shape(shape)
         return replace(layer, kind=kinds.MEAN, out_shape_before_pool=out, out_shape=out)

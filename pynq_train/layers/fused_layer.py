@@ -17,11 +17,12 @@ from pynq_train.layers.kinds import Kind
 
 @dataclass(frozen=True)
 class Norm:
-    """Constants of a batch normalisation, as :class:`~pynq_train.graph.ops.BatchNorm` has them."""
+    """Constants of a normalisation; ``group``: channels of an image that share statistics, or 0."""
 
     momentum: float
     eps: float
     frozen: bool
+    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class FusedLayer:
     for other layers. Kernel, stride and padding of a transposed layer are those of the windows over
     its output, one for each pixel of its input. ``curve``: of an activation by a table.
     ``pointwise``: a fully connected layer with weights ``W[m, n, 1, 1]``, those of a 1x1
-    convolution.
+    convolution. ``scale``: gamma and beta of a group normalisation, as a convolution.
     """
 
     kind: Kind
@@ -85,6 +86,7 @@ class FusedLayer:
     drop: Drop | None = None
     curve: Curve | None = None
     pointwise: bool = False
+    scale: bool = False
 
     @property
     def on_array(self) -> bool:
@@ -119,7 +121,7 @@ class FusedLayer:
 
         Of a transposed layer ``(n, m, kr, kc)``; n and m count its input and output channels.
         """
-        if not self.on_array:
+        if not self.on_array or self.scale:
             return (self.out_channels,)
         if self.kind.fully_connected:
             ends = (1, 1) if self.pointwise else ()
@@ -132,7 +134,7 @@ class FusedLayer:
     @property
     def has_parameters(self) -> bool:
         """Whether the layer has anything that can be trained."""
-        return (self.on_array and not self.average) or self.kind.normalises
+        return (self.on_array and not self.average) or self.kind.has_running
 
     @property
     def pad_bottom(self) -> int:

@@ -27,7 +27,7 @@ def param_specs(network: Graph | Sequence[FusedLayer]) -> tuple[ParamSpec, ...]:
     if isinstance(network, Graph):
         return graph_param_specs(network)
     return tuple(ParamSpec(layer.name, layer.weight_shape, layer.fan_in, layer.bias,
-                           layer.norm is not None, layer.out_channels)
+                           layer.kind.has_running, layer.out_channels, layer.scale)
                  for layer in network if layer.has_parameters)
 
 
@@ -49,21 +49,23 @@ def init_params(network: Graph | Sequence[FusedLayer], seed: int) -> dict[str, L
     """Return start parameters by layer name: weights of deviation sqrt(2 / fan_in), biases 0.
 
     He et al., "Delving Deep into Rectifiers", 2015. All arrays are float32. The weights of the last
-    layer are scaled by :data:`CLASSIFIER_SCALE`. Batch normalisations begin with gamma 1, beta 0,
-    mean 0, variance 1. A graph without them and its fused layers get the same bits.
+    layer are scaled by :data:`CLASSIFIER_SCALE`. Normalisations begin with gamma 1, beta 0,
+    those of the mini-batch with mean 0, variance 1. A graph without them and its fused layers get
+    the same bits.
 
     Args:
         network: a graph or its fused layers.
         seed: of the random numbers; equal seeds give equal bits everywhere.
     """
     specs = param_specs(network)
-    weighted = [spec for spec in specs if not spec.norm]
+    weighted = [spec for spec in specs if not (spec.norm or spec.scale)]
     params: dict[str, LayerParams] = {}
     for spec in specs:
         zeros = np.zeros(spec.channels, dtype=np.float32)
-        if spec.norm:
+        if spec.norm or spec.scale:
             ones = np.ones(spec.channels, dtype=np.float32)
-            params[spec.name] = LayerParams(ones, zeros, zeros.copy(), ones.copy())
+            running = (zeros.copy(), ones.copy()) if spec.norm else ()
+            params[spec.name] = LayerParams(ones, zeros, *running)
             continue
         # Normalisations do not count, so that a layer's stream stays when they are put in or
         # folded.

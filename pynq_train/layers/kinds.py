@@ -24,7 +24,8 @@ class Kind:
         backward: node that takes the gradient of its output to that of its first input. None: the
             gradient goes to all inputs as it is. Further inputs get it as it is.
         fully_connected: it reads a vector, or a map as one.
-        normalises: it has statistics, coefficients, gamma and beta.
+        normalises: it has statistics and coefficients.
+        by_image: its statistics are those of an image and a group of channels, in evaluation too.
         reduces: it sums up all pixels of a map.
         to_vector: its output is a vector, whatever it reads.
         wordwise: it takes maps of one size word by word, or joins them: their images are equally
@@ -46,6 +47,7 @@ class Kind:
     backward: NodeKind | None
     fully_connected: bool = False
     normalises: bool = False
+    by_image: bool = False
     reduces: bool = False
     to_vector: bool = False
     wordwise: bool = False
@@ -77,6 +79,11 @@ class Kind:
         return self.opcode is Opcode.POOL
 
     @property
+    def has_running(self) -> bool:
+        """Whether it has gamma, beta and running statistics: it is a batch normalisation."""
+        return self.normalises and not self.by_image
+
+    @property
     def joins(self) -> bool:
         """Whether it runs nowhere: its sources stand side by side in its map."""
         return self.opcode is None
@@ -91,6 +98,8 @@ BILINEAR = Kind("bilinear", Opcode.CONV, nodes.BACKWARD, free_exponent=True, tra
                 pieced=True)
 NORM = Kind("norm", Opcode.VECTOR, nodes.NORM, normalises=True, wordwise=True, free_exponent=True,
             reads_masked=True)
+GROUP_NORM = Kind("group norm", Opcode.VECTOR, nodes.NORM, normalises=True, by_image=True,
+                  free_exponent=True, reads_masked=True)
 ADD = Kind("add", Opcode.VECTOR, None, wordwise=True, free_exponent=True, reads_masked=True)
 MEAN = Kind("mean", Opcode.VECTOR, nodes.SPREAD, reduces=True, to_vector=True)
 POOL = Kind("pool", Opcode.POOL, nodes.UNPOOL)
@@ -104,5 +113,5 @@ SCALE = Kind("scale", Opcode.VECTOR, nodes.PRODUCT, wordwise=True, free_exponent
 CONCAT = Kind("concat", None, nodes.VIEW, wordwise=True, free_exponent=True)
 
 KINDS = (CONV, DENSE, UPSAMPLE, TRANSPOSE, BILINEAR, NORM, ADD, MEAN, POOL, DROP, CURVE, PRODUCT,
-         SCALE, CONCAT)
+         SCALE, CONCAT, GROUP_NORM)
 """All kinds."""

@@ -14,7 +14,7 @@ import numpy as np
 from pynq_train.arrays import Array
 from pynq_train.hw.commands import RECORD_BYTES, LoadMode, Opcode, Unit
 from pynq_train.hw.curves import Factor, curve_bytes
-from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.norm import BACK, GROUPED, NormProgram
 from pynq_train.hw.words import (
     CHANNELS_PER_WORD,
     FLAG_MASK_PIXELS,
@@ -222,8 +222,9 @@ def _vector(f: Fields) -> list[Access]:
 
     def spans(offset: int, plain: int) -> Spans:
         """Bytes of a feature map, or (``plain``) of a word per plane without gaps."""
-        if plain:
-            return Spans.one(offset, line)
+        if plain or f["v.v_step"] == WORD_BYTES * f["v.v_words"]:
+            # Groups of channel blocks: what counts as an image is a block, and none is left out.
+            return Spans.one(offset, line * (1 if plain else f["v.v_words"]))
         starts = affine(offset, (f["v.v_images"],), (f["v.v_step"],))
         return Spans.of(starts, starts + WORD_BYTES * blocks * f["v.v_words"])
 
@@ -263,13 +264,13 @@ def _norm(f: Fields) -> list[Access]:
     if program != NormProgram.FORWARD_FROZEN:
         for part in range(f["n.n_parts"]):
             add(False, "sums", f["n.s_off"] + part * f["n.n_step"], double)
-    back = program in (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
-    for index in range(2):
+    back, grouped = program in BACK, program in GROUPED
+    for index in range(0 if grouped else 2):
         add(False, "masters", f["n.p_off"] + index * f["n.p_step"], single)
         if back:
             add(True, "gradients", f["n.d_off"] + index * f["n.p_step"], single)
     add(not back, "statistics", f["n.q_off"], double)
-    if not back:
+    if not back and not grouped:
         add(False, "running statistics", f["n.r_off"], double)
     if program == NormProgram.FORWARD:
         add(True, "running statistics", f["n.r_off"], double)

@@ -190,13 +190,30 @@ class _Computations:
         sums = self._sums.get(self._who(f, _SUMMED_BY.get(work, work)), [])
         where = self._program.locate(f["gn.sums"])
         what = f"{label}: sums at {where}"
+        if f["gn.group"] and not sums:
+            raise IllegalProgram(what, expected="sums of all images, taken before", found="none")
+        if f["gn.group"]:
+            # Each image has sums of its own, and there may be any number of parts.
+            self._same(f, what, sums)
+            return
         if len(sums) != f["gn.parts"]:
             raise IllegalProgram(what, expected=f"{f['gn.parts']} parts, all summed before",
                                  found=f"{len(sums)} descriptors that sum for it")
         if sorted(one["gc.part"] for one, _ in sums) != list(range(f["gn.parts"])):
             raise IllegalProgram(what, expected="each part once", found=[
                 one["gc.part"] for one, _ in sums])
+        self._same(f, what, sums)
+
+    def _same(self, f: Fields, what: str, sums: Sequence[tuple[Fields, str]]) -> None:
+        """Check that what was summed is the map of these coefficients, of all images.
+
+        Args:
+            f: the descriptor that computes coefficients.
+            what: names its sums, for messages.
+            sums: the descriptors that sum for it, with their names.
+        """
         wanted = {"gv.sums": f["gn.sums"], "gv.part_bytes": f["gn.part_bytes"],
+                  "gv.group": f["gn.group"],
                   "gv.blocks": f["gn.blocks"], "gv.pixels": f["gn.pixels"],
                   "gv.a": sums[0][0]["gv.a"], "gv.a_image": sums[0][0]["gv.a_image"],
                   "gc.batch": f["gc.count"], "gv.square": int(not f["gn.back"])}
@@ -215,6 +232,9 @@ class _Computations:
     def _normalised(self, f: Fields, label: str) -> None:
         """Check that the map that is normalised is the one whose statistics were taken."""
         for one, name in self._sums.get(self._who(f, Work.STATISTICS), []):
+            if one["gv.group"] != f["gv.group"]:
+                raise IllegalProgram(f"{label}: gv.group", expected=f"{one['gv.group']}, of {name}",
+                                     found=f["gv.group"])
             if (one["gv.a"], one["gv.a_image"]) != (f["gv.a"], f["gv.a_image"]):
                 raise IllegalProgram(
                     f"{label}: the map that it normalises",

@@ -44,6 +44,7 @@ _POOL_SIZES = {
     "p_left": "left", "p_back": "back", "p_argmax": "keep"}
 _PROGRAMS = {(0, 0): NormProgram.FORWARD, (0, 1): NormProgram.FORWARD_FROZEN,
              (1, 0): NormProgram.BACKWARD, (1, 1): NormProgram.BACKWARD_FROZEN}
+_OF_GROUPS = {0: NormProgram.FORWARD_GROUP, 1: NormProgram.BACKWARD_GROUP}
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,19 @@ Touched = tuple[str, bool, Spans]
 def vector_sizes(f: Fields) -> tuple[int, int, int]:
     """Return images, channel blocks and words of a plane of VECTOR, as the unit goes through them.
 
-    The images of a dense map are the words of one plane.
+    The images of a dense map are the words of one plane. Of a group normalisation the channel
+    blocks of a group stand for images, each image's groups for channel blocks.
     """
     count, pixels, blocks = f["gc.count"], f["gv.pixels"], f["gv.blocks"]
+    if f["gv.group"]:
+        together = _together(f["gv.group"])
+        return together, count * blocks // together, pixels
     return (1, blocks, count * pixels) if f["gv.dense"] else (count, blocks, pixels)
+
+
+def _together(group: int) -> int:
+    """Return the channel blocks that a group of channels has, 1 where a block holds several."""
+    return max(group // CHANNELS_PER_WORD, 1)
 
 
 def touched_by_units(f: Fields) -> Iterator[Touched]:
@@ -113,8 +123,10 @@ def _vector_touched(f: Fields) -> Iterator[Touched]:
         """Bytes of a map; ``one``: it has one word for all pixels of a channel block."""
         image, block = f[f"gv.{name}_image"], f[f"gv.{name}_block"]
         step = image if f["gv.dense"] else WORD_BYTES
-        return strided_words(f[f"gv.{name}"] + f["gc.first"] * image,
-                             (images, blocks, 1 if one else words), (image, block, step))
+        shape = (images, blocks, 1 if one else words)
+        if f["gv.group"]:
+            shape = (f["gc.count"], f["gv.blocks"], words)
+        return strided_words(f[f"gv.{name}"] + f["gc.first"] * image, shape, (image, block, step))
 
     yield "map a", False, spans("a")
     if f["gv.has_b"]:
@@ -123,20 +135,34 @@ def _vector_touched(f: Fields) -> Iterator[Touched]:
     if f["gv.flags"] or f["gv.mask_a"] or f["gv.mask_b"]:
         yield "flags", bool(f["gv.flags"]), flag_spans(f)
     if f["gv.a_table"] or f["gv.b_table"]:
-        yield "coefficients", False, Spans.one(f["gv.coefs"], 2 * _LINE * blocks)
+        yield "coefficients", False, Spans.one(f["gv.coefs"] + _of_images(f),
+                                               2 * _LINE * blocks)
     if f["gv.factor"] in (Factor.CURVE, Factor.SLOPE):
         yield "curve", False, Spans.one(f["gv.coefs"], curve_bytes(f["gv.segments"]))
     if f["gv.write"]:
         reduced = bool(f["gv.reduce"])
         yield "reduced result" if reduced else "result", True, spans("y", reduced)
     if f["gv.has_sums"]:
-        at = f["gv.sums"] + f["gc.part"] * f["gv.part_bytes"]
+        at = f["gv.sums"] + (_of_images(f) or f["gc.part"] * f["gv.part_bytes"])
         yield "sums", True, Spans.one(at, 2 * _LINE * blocks)
+
+
+def _of_images(f: Fields) -> int:
+    """Return the bytes of sums or coefficients of the images before a descriptor's first one.
+
+    It is 0 where all images share them.
+    """
+    if not f["gv.group"]:
+        return 0
+    own: int = f["gv.blocks"] // _together(f["gv.group"]) * 2 * _LINE
+    return f["gc.first"] * own
 
 
 def flag_spans(f: Fields) -> Spans:
     """Return the bytes of the flags of a VECTOR descriptor."""
     images, blocks, words = vector_sizes(f)
+    if f["gv.group"]:
+        images, blocks = f["gc.count"], f["gv.blocks"]
     image, block = f["gv.m_image"], f["gv.m_block"]
     # Those of a dense map stand in the order of its words, from image 0 on.
     first = 0 if f["gv.dense"] else f["gc.first"]
@@ -146,8 +172,8 @@ def flag_spans(f: Fields) -> Spans:
 
 
 def _norm_touched(f: Fields) -> Iterator[Touched]:
-    line = _LINE * f["gn.blocks"]
-    back, frozen = bool(f["gn.back"]), bool(f["gn.frozen"])
+    line = _LINE * _norm_blocks(f)
+    back, frozen, grouped = bool(f["gn.back"]), bool(f["gn.frozen"]), bool(f["gn.group"])
 
     def one(name: str, size: int) -> Spans:
         return Spans.one(f[f"gn.{name}"], size)
@@ -156,8 +182,11 @@ def _norm_touched(f: Fields) -> Iterator[Touched]:
         parts = [Spans.one(f["gn.sums"] + part * f["gn.part_bytes"], 2 * line)
                  for part in range(f["gn.parts"])]
         yield "sums", False, Spans.union(parts)
-    yield "masters", False, Spans.union([one("gamma", line), one("beta", line)])
-    if back:
+    if not grouped:
+        yield "masters", False, Spans.union([one("gamma", line), one("beta", line)])
+    if grouped:
+        pass  # gamma 1, beta 0, no running statistics
+    elif back:
         yield "gradients", True, Spans.union([one("d_gamma", line), one("d_beta", line)])
     else:
         yield "running statistics", False, one("running", 2 * line)
@@ -165,6 +194,12 @@ def _norm_touched(f: Fields) -> Iterator[Touched]:
             yield "running statistics", True, one("running", 2 * line)
     yield "statistics", not back, one("kept", 2 * line)
     yield "coefficients", True, one("coefs", 2 * line)
+
+
+def _norm_blocks(f: Fields) -> int:
+    """Return the channel blocks of NORM; those of all images where each has its own statistics."""
+    blocks: int = f["gn.blocks"]
+    return f["gc.count"] * blocks // _together(f["gn.group"]) if f["gn.group"] else blocks
 
 
 def _pool_touched(f: Fields) -> Iterator[Touched]:
@@ -236,20 +271,28 @@ def _vector_agreements(f: Fields) -> Iterator[Agreement]:
 
 def _norm_agreements(f: Fields) -> Iterator[Agreement]:
     program = _PROGRAMS[f["gn.back"], f["gn.frozen"]]
+    group = f["gn.group"]
+    if group:
+        program = _OF_GROUPS[f["gn.back"]]
+        yield Agreement(f"a group of {group} channels", "n.n_join",
+                        min(group, CHANNELS_PER_WORD) - 1)
+    else:
+        yield Agreement("channels by themselves", "n.n_join", 0)
     yield Agreement("gn.back and gn.frozen", "n.n_program", int(program))
-    yield Agreement("channel blocks", "n.n_blocks", f["gn.blocks"])
+    yield Agreement("channel blocks", "n.n_blocks", _norm_blocks(f))
     if program != NormProgram.FORWARD_FROZEN:
         yield Agreement("parts of the sums", "n.n_parts", f["gn.parts"])
         yield Agreement("sums", "n.s_off", f["gn.sums"], True)
         if f["gn.parts"] > 1:
             yield Agreement("sums of a part", "n.n_step", f["gn.part_bytes"])
     # Which of two tensors stands where: their bytes together do not say that.
-    yield Agreement("masters of gamma", "n.p_off", f["gn.gamma"], True)
-    yield Agreement("bytes from gamma to beta", "n.p_step", f["gn.beta"] - f["gn.gamma"])
-    if f["gn.back"]:
+    if not group:
+        yield Agreement("masters of gamma", "n.p_off", f["gn.gamma"], True)
+        yield Agreement("bytes from gamma to beta", "n.p_step", f["gn.beta"] - f["gn.gamma"])
+    if f["gn.back"] and not group:
         yield Agreement("gradient of gamma", "n.d_off", f["gn.d_gamma"], True)
         yield Agreement("bytes from gamma to beta", "n.p_step", f["gn.d_beta"] - f["gn.d_gamma"])
-    count = f["gc.count"] * f["gn.pixels"]
+    count = (group or f["gc.count"]) * f["gn.pixels"]
     (eps,) = struct.unpack("<d", struct.pack("<Q", f["gn.eps"]))
     constants = {"mean": 1 / max(count, 1), "var": count / (count - 1) if count > 1 else 0.0,
                  "eps": eps}

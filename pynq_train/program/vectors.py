@@ -5,8 +5,8 @@ from __future__ import annotations
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.curves import MAX_SEGMENT_BITS, MIN_SEGMENT_BITS, Factor
 from pynq_train.hw.limits import MAX_PRODUCTS
-from pynq_train.hw.norm import NormProgram
-from pynq_train.hw.words import FLAG_MASK_PIXELS, WORD_BYTES, ceil_div
+from pynq_train.hw.norm import GROUPED, NormProgram
+from pynq_train.hw.words import CHANNELS_PER_WORD, FLAG_MASK_PIXELS, WORD_BYTES, ceil_div
 from pynq_train.program import activations
 from pynq_train.program.program import Fields
 
@@ -42,6 +42,12 @@ def check_vector(label: str, f: Fields) -> None:
     for name, size in (("v", words), ("m", row)):
         step = WORD_BYTES * blocks * size
         found = f[f"v.{name}_step"]
+        if f["gv.group"]:
+            # The channel blocks of a group stand for images, and follow each other.
+            step = WORD_BYTES * size
+            require((found, f[f"v.{name}_jump"]) == (step, step), f"{name}_step and {name}_jump",
+                    f"{step} both, from a channel block to the next", found)
+            continue
         if name == "m":
             require(found == step, "m_step", f"{step}, an image", found)
         require(found >= step and found % WORD_BYTES == 0, f"{name}_step",
@@ -68,6 +74,34 @@ def check_vector(label: str, f: Fields) -> None:
     _check_factor(f, require)
     if f["v.v_drop"]:
         _check_drop(label, f)
+    if f["gv.group"]:
+        _check_group(f, require)
+
+
+def group_blocks(group: int, blocks: int) -> int | None:
+    """Return the channel blocks that share statistics where ``group`` channels do.
+
+    It is 1 where a block holds several groups; None if no groups of this size fill ``blocks``.
+    """
+    if group < CHANNELS_PER_WORD:
+        return 1 if group in (1, 2) else None
+    together, rest = divmod(group, CHANNELS_PER_WORD)
+    return None if rest or blocks % together else together
+
+
+def _check_group(f: Fields, require: activations.Require) -> None:
+    """Check that statistics of an image's group of channels can be taken as those of a block."""
+    blocks = f["gv.blocks"]
+    require(group_blocks(f["gv.group"], blocks) is not None, "gv.group",
+            f"1, 2, or channel blocks that divide {blocks}", f["gv.group"])
+    used = {"a": True, "b": f["gv.has_b"], "y": f["gv.write"],
+            "m": f["gv.flags"] or f["gv.mask_a"] or f["gv.mask_b"]}
+    for name, there in used.items():
+        size = blocks * f[f"gv.{name}_block"]
+        require(not there or f[f"gv.{name}_image"] == size, f"gv.{name}_image",
+                f"{size}: there are no gaps between images of groups", f[f"gv.{name}_image"])
+    for name in ("reduce", "spread", "drop", "dense"):
+        require(not f[f"gv.{name}"], f"gv.{name}", "0 with gv.group", 1)
 
 
 def _check_factor(f: Fields, require: activations.Require) -> None:
@@ -135,6 +169,17 @@ def check_norm(label: str, f: Fields) -> None:
 
     require(f["n.n_program"] in list(NormProgram), "n_program", f"0..{max(NormProgram)}",
             f["n.n_program"])
+    grouped = f["n.n_program"] in GROUPED
+    require(f["n.n_join"] in ((0, 1, 3) if grouped else (0,)), "n_join",
+            "0, 1 or 3" if grouped else "0: channels have statistics of their own", f["n.n_join"])
+    require(bool(f["gn.group"]) == grouped, "gn.group",
+            "channels of a group" if grouped else "0", f["gn.group"])
+    if grouped:
+        require(group_blocks(f["gn.group"], f["gn.blocks"]) is not None, "gn.group",
+                f"1, 2, or channel blocks that divide {f['gn.blocks']}", f["gn.group"])
+        require(not f["gn.frozen"], "gn.frozen", "0: groups have no running statistics", 1)
+        require(f["n.n_parts"] == 1, "n_parts", "1: each image has sums of its own",
+                f["n.n_parts"])
     for name in ("n_blocks", "n_parts"):
         require(f[f"n.{name}"] >= 1, name, "1 or more", f[f"n.{name}"])
     for name in ("n_mean", "n_var", "n_eps"):

@@ -88,6 +88,7 @@ class QuantLayer:
         pixels: pixels of a mean.
         rate: of a dropout.
         activation: behind it.
+        scale: its weights are gamma of a normalisation, which does not decay.
     """
 
     name: str
@@ -97,6 +98,7 @@ class QuantLayer:
     pixels: int = 1
     rate: float = 0.0
     activation: Activation = Activation.NONE
+    scale: bool = False
 
     @property
     def on_array(self) -> bool:

@@ -147,7 +147,7 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None, layers: Sequence[
     valid = batch if sgd is None or sgd.valid is None else sgd.valid
     forward = [_forward_fields(layer, e, sgd) for layer, e in zip(layers, exponents.layers)]
     backward = [{"shift": max(e.dx - e.backward_sum, 0) if e.dx else 0} for e in exponents.layers]
-    weights, bias = _update_fields(exponents, sgd)
+    weights, bias = _update_fields(exponents, sgd, layers)
     norm = {at: {"z_exp": e.x, "a_exp": e.w, "c_exp": e.forward_sum,
                  "alpha": round(alphas.get(at, 0.0) * (1 << 16))}
             for at, (layer, e) in enumerate(zip(layers, exponents.layers))
@@ -166,7 +166,7 @@ def step_params(exponents: StepExponents, sgd: SgdStep | None, layers: Sequence[
                       coefficients)
 
 
-def _update_fields(exponents: StepExponents, sgd: SgdStep | None
+def _update_fields(exponents: StepExponents, sgd: SgdStep | None, layers: Sequence[QuantLayer]
                    ) -> tuple[tuple[Mapping[str, int], ...], tuple[Mapping[str, int], ...]]:
     """Return the updates of weights and of biases, by layer; empty where nothing is trained."""
     none: tuple[Mapping[str, int], ...] = ({},) * len(exponents.layers)
@@ -186,6 +186,8 @@ def _update_fields(exponents: StepExponents, sgd: SgdStep | None
             weights[at] = {**sgd_fields(sgd, fold, of_weights),
                            "w_shift": e.w_next - MASTER_EXPONENT,
                            "g_shift": _gradient_shift(e.gradient_sum - scale)}
+            if layers[at].scale:
+                weights[at] = {**weights[at], "decay": 0}
         else:  # gamma of a normalisation learns as biases do
             weights[at] = _bias_fields(sgd, fold, of_weights, e, scale)
     return tuple(weights), tuple(bias)

@@ -53,7 +53,7 @@ def from_tensors(where: str, layer: FusedLayer, tensors: Mapping[str, NDArray[An
     masters = Masters(take("weight", shape), take("weight.momentum", shape),
                       take("bias", bias) if layer.bias else None,
                       take("bias.momentum", bias) if layer.bias else None,
-                      take("mean", bias, np.int64) if layer.norm else None,
-                      take("variance", bias, np.int64) if layer.norm else None)
+                      take("mean", bias, np.int64) if layer.kind.has_running else None,
+                      take("variance", bias, np.int64) if layer.kind.has_running else None)
     masters.check(f"{layer.name} of {where}")
     return masters

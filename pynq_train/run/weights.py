@@ -37,7 +37,7 @@ def write_weights(put: Put, plan: Plan, layers: Iterable[int], masters: Mapping[
     for at in layers:
         spec = plan.specs[at]
         if not spec.on_array:
-            if spec.kind.normalises:
+            if spec.kind.has_running:
                 _write_norm(put, spec, masters[spec.name])
             continue
         own, trained = masters[spec.name], plan.trainable[at]
@@ -66,7 +66,7 @@ def read_weights(get: Get, plan: Plan, layers: Iterable[int], known: Mapping[str
     for at in layers:
         layer, spec, trained = plan.layers[at], plan.specs[at], plan.trainable[at]
         if not spec.on_array:
-            if spec.kind.normalises:
+            if spec.kind.has_running:
                 result[spec.name] = _read_norm(get, spec)
             continue
         if layer.average:

@@ -21,6 +21,7 @@ from pynq_train.schedule.passes.descriptors import (
 )
 from pynq_train.schedule.passes.order import backward_half, forward_half
 from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.specs.fits import check_products
 from pynq_train.schedule.specs.spec import LayerSpec
 from pynq_train.schedule.specs.trainable import Trainable
 from pynq_train.schedule.standalone import PLACE, standalone_specs
@@ -42,7 +43,7 @@ def layer_list_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     specs = tuple(replace(standalone_specs(layer, batch, index > 0, board)[PLACE], index=index)
                   for index, layer in enumerate(layers))
     for spec in specs:
-        spec.check_products(weight_gradient=True)
+        check_products(spec, weight_gradient=True)
     layers, whole = in_series(layers), BatchSplit.whole(len(layers))
     trainable = [Trainable(bias=spec.bias) for spec in specs]
     train = (*forward_half(specs, board, [layer.sources for layer in layers], whole),

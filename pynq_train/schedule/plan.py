@@ -33,6 +33,7 @@ from pynq_train.schedule.passes.order import backward_half, forward_half
 from pynq_train.schedule.passes.symbols import output_symbol
 from pynq_train.schedule.passes.tiling import check_buffers
 from pynq_train.schedule.specs.evaluation import evaluation_sources
+from pynq_train.schedule.specs.fits import check_products
 from pynq_train.schedule.specs.layout import MapLayout
 from pynq_train.schedule.specs.limits import check_pools
 from pynq_train.schedule.specs.spec import LayerSpec, layer_specs
@@ -115,7 +116,8 @@ class Plan:
     def quant_layers(self) -> tuple[QuantLayer, ...]:
         """What the exponents must know of each layer; the host asks for it in every step."""
         return tuple(QuantLayer(spec.name, layer.sources, active, spec.kind, spec.words,
-                                layer.drop.rate if layer.drop else 0.0, spec.activation)
+                                layer.drop.rate if layer.drop else 0.0, spec.activation,
+                                layer.scale)
                      for spec, layer, active in zip(self.specs, self.layers, self.active))
 
     @cached_property
@@ -198,7 +200,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     specs = layer_specs(layers, batch, train_from, board.config.tm, active,
                         inference_mode_norms(layers, wanted, active))
     for spec, trained in zip(specs, trainable):
-        spec.check_products(weight_gradient=trained.anything)
+        check_products(spec, weight_gradient=trained.anything)
     check_pools(specs, board.config)
     classes, most = specs[-1].m, board.config.max_classes
     if classes > most:

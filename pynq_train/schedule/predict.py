@@ -169,7 +169,8 @@ def estimate(plan: Plan, descriptors: tuple[Descriptor, ...]) -> int:
             spec = plan.specs[descriptor.layer]
             total += 2 * max(spec.x.nbytes, spec.y.nbytes) // WORD_BYTES
         elif descriptor.role.opcode == Opcode.NORM:
-            total += 2 * block_cycles(NormProgram.FORWARD) * plan.specs[descriptor.layer].m_blocks
+            total += (2 * block_cycles(NormProgram.FORWARD)
+                      * plan.specs[descriptor.layer].table_blocks)
         elif descriptor.role in (Role.UPDATE_BIAS, Role.UPDATE_GAMMA):
             total += bias_cost(plan.specs[descriptor.layer].bias_bytes // WORD_BYTES)[0]
         elif descriptor.role in (Role.WEIGHT_GRADIENT, Role.BIAS_SUMS) and descriptor.tiled:

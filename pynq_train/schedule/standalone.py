@@ -27,6 +27,7 @@ from pynq_train.schedule.passes.geometry import (
 )
 from pynq_train.schedule.passes.tiling import best_tile
 from pynq_train.schedule.plan import Plan
+from pynq_train.schedule.specs.fits import check_products
 from pynq_train.schedule.specs.spec import LayerSpec, layer_specs
 
 PLACE = 1
@@ -135,7 +136,7 @@ def standalone_pass(layer: FusedLayer, kind: Pass, batch: int, board: Board,
         DoesNotFit: a sum would have too many products, or no tile fits the buffers.
     """
     spec = standalone_specs(layer, batch, trained_input, board)[PLACE]
-    spec.check_products(backward=kind is Pass.BACKWARD,
+    check_products(spec, backward=kind is Pass.BACKWARD,
                         weight_gradient=kind is Pass.WEIGHT_GRADIENT)
     descriptors = tuple(Descriptor(ROLE_OF[kind], PLACE, *best_tile(shape, board))
                     for shape in pass_shapes(spec, kind))

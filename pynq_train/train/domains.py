@@ -79,7 +79,7 @@ class Host(Protocol):
 def learning(plan: Plan) -> tuple[str, ...]:
     """Return the layers of a plan that a training changes: trained, or with moving statistics."""
     return tuple(spec.name for spec, trained in zip(plan.specs, plan.trainable)
-                 if trained.anything or (spec.kind.normalises and not spec.frozen))
+                 if trained.anything or (spec.kind.has_running and not spec.frozen))
 
 
 def fingerprint(graph: Graph, plan: Plan, masters: Mapping[str, Masters]) -> str:

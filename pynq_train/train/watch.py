@@ -117,7 +117,8 @@ def check_values(norms: Iterable[tuple[str, int]], batch: int, warned: set[str])
               f"more values, found {batch * least} a channel in a mini-batch ({count} of {least} "
               f"pixel{'s' * (least > 1)}): training on them spoils the network; use batch={wanted} "
               "or more (accumulate does not help), or keep the running statistics: "
-              "BatchNorm(frozen=True), or trainable= without what lies below", warned)
+              "pt.freeze_norms(model), BatchNorm(frozen=True), or trainable= without what lies "
+              "below; a new network may have GroupNorm instead", warned)
 
 
 def check_rate(optimizer: SGD, learns: bool, warned: set[str]) -> None:
@@ -206,7 +207,7 @@ class Watch:
             for layer, one, (of_weights, of_bias) in zip(plan.layers, plan.trainable, rates)}
         self._norms = [(spec.name, math.prod(layer.in_shape[1:]))
                        for spec, layer in zip(plan.specs, plan.layers)
-                       if spec.kind.normalises and not spec.frozen]
+                       if spec.kind.has_running and not spec.frozen]
         self._rate, self._warned, self._batch = f"SGD(lr={optimizer.lr:g})", warned, plan.batch
         self._optimizer = optimizer
         self._losses = LossWatch(plan.loss, labels, self._rate, warned)

@@ -321,7 +321,8 @@ package pt_abi_pkg;
 
   // normalisation, a part of the vector unit (stands where the X section stands)
   typedef struct packed {
-    logic [15:0] gap1;
+    logic [13:0] gap1;
+    logic [1:0] n_join;  // channels of a word whose sums are added up: 0 none, 1 pairs, 3 all four
     logic [15:0] n_eps_e;  // and its exponent
     logic [31:0] n_eps_m;  // epsilon: significand
     logic [15:0] n_var_e;  // and its exponent
@@ -701,6 +702,8 @@ package pt_abi_pkg;
   localparam int unsigned NormProgramForwardFrozen = 1;
   localparam int unsigned NormProgramBackward = 2;
   localparam int unsigned NormProgramBackwardFrozen = 3;
+  localparam int unsigned NormProgramForwardGroup = 4;
+  localparam int unsigned NormProgramBackwardGroup = 5;
   localparam int unsigned NormOpEnd = 0;
   localparam int unsigned NormOpInt = 1;
   localparam int unsigned NormOpNumber = 2;
@@ -863,6 +866,55 @@ package pt_abi_pkg;
       9'd106: norm_rom = 20'd279328;
       9'd107: norm_rom = 20'd590853;
       9'd108: norm_rom = 20'd0;
+      9'd109: norm_rom = 20'd94208;
+      9'd110: norm_rom = 20'd98561;
+      9'd111: norm_rom = 20'd233472;
+      9'd112: norm_rom = 20'd264080;
+      9'd113: norm_rom = 20'd268432;
+      9'd114: norm_rom = 20'd282624;
+      9'd115: norm_rom = 20'd397648;
+      9'd116: norm_rom = 20'd463104;
+      9'd117: norm_rom = 20'd237570;
+      9'd118: norm_rom = 20'd352672;
+      9'd119: norm_rom = 20'd534016;
+      9'd120: norm_rom = 20'd253956;
+      9'd121: norm_rom = 20'd258053;
+      9'd122: norm_rom = 20'd288480;
+      9'd123: norm_rom = 20'd283168;
+      9'd124: norm_rom = 20'd284000;
+      9'd125: norm_rom = 20'd417616;
+      9'd126: norm_rom = 20'd270928;
+      9'd127: norm_rom = 20'd283168;
+      9'd128: norm_rom = 20'd284000;
+      9'd129: norm_rom = 20'd417616;
+      9'd130: norm_rom = 20'd270928;
+      9'd131: norm_rom = 20'd590341;
+      9'd132: norm_rom = 20'd282656;
+      9'd133: norm_rom = 20'd420688;
+      9'd134: norm_rom = 20'd599559;
+      9'd135: norm_rom = 20'd684032;
+      9'd136: norm_rom = 20'd688640;
+      9'd137: norm_rom = 20'd0;
+      9'd138: norm_rom = 20'd94210;
+      9'd139: norm_rom = 20'd98563;
+      9'd140: norm_rom = 20'd132608;
+      9'd141: norm_rom = 20'd141056;
+      9'd142: norm_rom = 20'd282736;
+      9'd143: norm_rom = 20'd419920;
+      9'd144: norm_rom = 20'd288288;
+      9'd145: norm_rom = 20'd590341;
+      9'd146: norm_rom = 20'd233472;
+      9'd147: norm_rom = 20'd288400;
+      9'd148: norm_rom = 20'd288288;
+      9'd149: norm_rom = 20'd288288;
+      9'd150: norm_rom = 20'd437088;
+      9'd151: norm_rom = 20'd596486;
+      9'd152: norm_rom = 20'd284560;
+      9'd153: norm_rom = 20'd283936;
+      9'd154: norm_rom = 20'd288256;
+      9'd155: norm_rom = 20'd419408;
+      9'd156: norm_rom = 20'd599559;
+      9'd157: norm_rom = 20'd0;
       default: norm_rom = 20'd0;
     endcase
   endfunction
@@ -872,6 +924,8 @@ package pt_abi_pkg;
       9'd1: norm_start_rom = 9'd45;
       9'd2: norm_start_rom = 9'd72;
       9'd3: norm_start_rom = 9'd96;
+      9'd4: norm_start_rom = 9'd109;
+      9'd5: norm_start_rom = 9'd138;
       default: norm_start_rom = 9'd0;
     endcase
   endfunction

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Normalisation unit: coefficients, statistics and gradients of batch normalisation, four channels
-// at a time (hw/norm.py has its micro-programs).
+// Normalisation unit: coefficients, statistics and gradients of normalisations, four channels at a
+// time (hw/norm.py has its micro-programs).
 //
 //   sums, masters, statistics --> scratch (two halves) --> core --> table, gradients, statistics
 //
@@ -48,8 +48,9 @@ module pt_norm (
   logic [6:0]                  tap_idx_unused;
 
   // ---- modes and exponents, settled before the start (StSettle) -----------------------------------
-  logic             back_q, frozen_q;
-  logic [1:0]       program_q;
+  logic             back_q, frozen_q, plain_q;
+  logic [1:0]       join_q;
+  logic [2:0]       program_q;
   logic [7:0]       parts_q;
   logic [31:0]      beta_q, stats_q;
   logic [7:0][15:0] exponents_q;  // plus 32, as the core takes them
@@ -57,10 +58,14 @@ module pt_norm (
   assign z = {{8{param.z_exp[7]}}, param.z_exp};
   assign g = {{8{param.g_exp[7]}}, param.g_exp};
   always_ff @(posedge clk_i) begin
-    program_q <= cfg.n_program[1:0];
-    back_q    <= cfg.n_program[1:0] == 2'(pt_abi_pkg::NormProgramBackward) ||
-                 cfg.n_program[1:0] == 2'(pt_abi_pkg::NormProgramBackwardFrozen);
-    frozen_q  <= cfg.n_program[1:0] == 2'(pt_abi_pkg::NormProgramForwardFrozen);
+    program_q <= cfg.n_program[2:0];
+    back_q    <= cfg.n_program[2:0] == 3'(pt_abi_pkg::NormProgramBackward) ||
+                 cfg.n_program[2:0] == 3'(pt_abi_pkg::NormProgramBackwardFrozen) ||
+                 cfg.n_program[2:0] == 3'(pt_abi_pkg::NormProgramBackwardGroup);
+    frozen_q  <= cfg.n_program[2:0] == 3'(pt_abi_pkg::NormProgramForwardFrozen);
+    plain_q   <= cfg.n_program[2:0] == 3'(pt_abi_pkg::NormProgramForwardGroup) ||
+                 cfg.n_program[2:0] == 3'(pt_abi_pkg::NormProgramBackwardGroup);
+    join_q    <= cfg.n_join;
     parts_q   <= frozen_q ? 8'd0 : cfg.n_parts;
     beta_q    <= cfg.p_off + cfg.p_step;
     stats_q   <= back_q ? cfg.q_off : cfg.r_off;
@@ -112,7 +117,8 @@ module pt_norm (
   assign moved = wdata_valid_o && wdata_ready_i;
   assign run_last = write_q == WrGamma || write_q == WrBeta ? 3'd3 : 3'd7;
   assign run_end = moved && step_q == run_last;
-  assign write_end = write_q == WrBeta || (write_q == WrKept && frozen_q) || write_q == WrRunning;
+  assign write_end = write_q == WrBeta || (write_q == WrKept && (frozen_q || plain_q)) ||
+                     write_q == WrRunning || (write_q == WrTable && plain_q && back_q);
   always_comb begin
     unique case (write_q)
       WrTable: write_next = back_q ? WrGamma : WrKept;
@@ -196,6 +202,8 @@ module pt_norm (
     .beta_off_i(beta_q),
     .stats_off_i(stats_q),
     .kept_i(back_q),
+    .plain_i(plain_q),
+    .join_i(join_q),
     .blocks_i(cfg.n_blocks),
     .ready_o(ready),
     .taken_i(state_q == StRun && core_done),
@@ -226,6 +234,7 @@ module pt_norm (
     .clear_i(start),
     .go_i(go),
     .program_i(program_q),
+    .join_i(join_q),
     .half_i(half_q),
     .done_o(core_done),
     .scratch_we_i(scratch_we),

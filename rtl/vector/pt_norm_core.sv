@@ -6,6 +6,7 @@
 //                   +-- waits while a register that it uses is on the way
 //
 // Contract: go_i starts program_i on the scratch words of half_i (word {word[2:0], channel[1:0]});
+// channels that differ in the bits of join_i share the words of the channel without these bits.
 // done_o is high from the end of a program to the next go_i. exponents_i are 32 above those of the
 // contract. Constants and exponents are stable from go_i to done_o. Output words are read with
 // out_addr_i (an Out word and a channel) while done_o is high; what was not written reads as zero.
@@ -14,7 +15,8 @@ module pt_norm_core (
   input  logic             rst_ni,
   input  logic             clear_i,        // zeroes measure and saturations
   input  logic             go_i,
-  input  logic [1:0]       program_i,
+  input  logic [2:0]       program_i,
+  input  logic [1:0]       join_i,
   input  logic             half_i,
   output logic             done_o,
   input  logic             scratch_we_i,
@@ -76,7 +78,7 @@ module pt_norm_core (
       fetched_q <= 1'b1;
       if (fetched_q && op_end && flying_q == '0) run_q <= 1'b0;
     end
-    if (go_i) pc_q <= pt_abi_pkg::norm_start_rom({7'd0, program_i});
+    if (go_i) pc_q <= pt_abi_pkg::norm_start_rom({6'd0, program_i});
     else if (!fetched_q || (issue && channel_q == 2'd3)) pc_q <= pc_q + 9'd1;
     if (!fetched_q || (issue && channel_q == 2'd3)) instruction_q <= pt_abi_pkg::norm_rom(pc_q);
     if (go_i) channel_q <= 2'd0;
@@ -110,7 +112,7 @@ module pt_norm_core (
     .we_i(scratch_we_i),
     .waddr_i(scratch_addr_i),
     .wdata_i(scratch_data_i),
-    .raddr_i({half_i, a[2:0], channel_q}),
+    .raddr_i({half_i, a[2:0], channel_q & ~join_i}),
     .rdata_o(word)
   );
   // A copy for the loader, which adds to what stands there.

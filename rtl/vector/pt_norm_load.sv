@@ -2,10 +2,12 @@
 // Fetches what normalisation needs of each channel block into one half of the scratch memory.
 //
 //   sums (each part: 8 words), gamma (4), beta (4), statistics (8) of block 0, then of block 1, ...
+//   (plain_i: no gamma and beta, and forward no statistics)
 //
 // Contract: start_i loads the scan. Block k goes to half k % 2, requested while fewer than two
 // blocks are requested and not yet taken_i. ready_o: the oldest block that was not taken is there.
-// Parts of the sums are added up as they come. data_ready_o is always high.
+// Parts of the sums are added up as they come, those of channels that differ in the bits of join_i
+// likewise: the sum stands at the channel without these bits. data_ready_o is always high.
 module pt_norm_load (
   input  logic        clk_i,
   input  logic        rst_ni,
@@ -17,6 +19,8 @@ module pt_norm_load (
   input  logic [31:0] beta_off_i,
   input  logic [31:0] stats_off_i,
   input  logic        kept_i,       // statistics are mean and reciprocal, not running ones
+  input  logic        plain_i,      // neither gamma and beta nor running statistics
+  input  logic [1:0]  join_i,
   input  logic [15:0] blocks_i,     // at least 1
   output logic        ready_o,
   input  logic        taken_i,
@@ -40,16 +44,18 @@ module pt_norm_load (
   typedef enum logic [1:0] {KiSums, KiGamma, KiBeta, KiStats} kind_e;
 
   // ---- requests ---------------------------------------------------------------------------------
-  kind_e       ask_q, first_kind;
+  kind_e       ask_q, first_kind, behind_sums, last_kind;
   logic        asking_q, begun_q, ask, accept, block_end;
   logic [1:0]  ahead_q;  // blocks requested, in part or whole, and not taken
   logic [7:0]  ask_part_q;
   logic [15:0] ask_block_q;
   logic [31:0] sums_q, part_q, gamma_q, beta_q, stats_q;
   assign first_kind = parts_i == 8'd0 ? KiGamma : KiSums;
+  assign behind_sums = plain_i ? (kept_i ? KiStats : KiSums) : KiGamma;
+  assign last_kind = plain_i && !kept_i ? KiSums : KiStats;
   assign ask = asking_q && (begun_q || ahead_q < 2'd2);
   assign accept = ask && run_ready_i;
-  assign block_end = accept && ask_q == KiStats;
+  assign block_end = accept && ask_q == last_kind && (ask_q == KiStats || ask_part_q == 8'd1);
   assign run_valid_o = ask;
   always_comb begin
     run_len_o = 16'd8;
@@ -86,21 +92,21 @@ module pt_norm_load (
         KiSums: begin
           part_q     <= part_q + part_step_i;
           ask_part_q <= ask_part_q - 8'd1;
-          if (ask_part_q == 8'd1) ask_q <= KiGamma;
+          if (ask_part_q == 8'd1) ask_q <= behind_sums;
         end
         KiGamma: ask_q <= KiBeta;
-        KiBeta:  ask_q <= KiStats;
-        default: begin
-          ask_q       <= first_kind;
-          ask_part_q  <= parts_i;
-          ask_block_q <= ask_block_q - 16'd1;
-          sums_q      <= sums_q + 32'd64;
-          part_q      <= sums_q + 32'd64;
-          gamma_q     <= gamma_q + 32'd32;
-          beta_q      <= beta_q + 32'd32;
-          stats_q     <= stats_q + 32'd64;
-        end
+        default: ask_q <= KiStats;
       endcase
+      if (block_end) begin
+        ask_q       <= first_kind;
+        ask_part_q  <= parts_i;
+        ask_block_q <= ask_block_q - 16'd1;
+        sums_q      <= sums_q + 32'd64;
+        part_q      <= sums_q + 32'd64;
+        gamma_q     <= gamma_q + 32'd32;
+        beta_q      <= beta_q + 32'd32;
+        stats_q     <= stats_q + 32'd64;
+      end
     end
   end
 
@@ -113,8 +119,11 @@ module pt_norm_load (
   logic [5:0]  addr_q;
   logic [63:0] data_q;
   assign run_end = word_q == (got_q == KiGamma || got_q == KiBeta ? 3'd3 : 3'd7);
-  assign got_end = data_valid_i && run_end && got_q == KiStats;
+  assign got_end = data_valid_i && run_end && got_q == last_kind &&
+                   (got_q == KiStats || got_part_q == 8'd1);
   assign data_ready_o = 1'b1;
+  logic [1:0]  joined;  // bits of a channel that do not count
+  assign joined = got_q == KiSums ? join_i : 2'd0;
   pt_abi_pkg::master_t master;
   assign master = data_i;
   always_comb begin
@@ -147,20 +156,20 @@ module pt_norm_load (
         unique case (got_q)
           KiSums: begin
             got_part_q <= got_part_q - 8'd1;
-            if (got_part_q == 8'd1) got_q <= KiGamma;
+            if (got_part_q == 8'd1) got_q <= behind_sums;
           end
           KiGamma: got_q <= KiBeta;
-          KiBeta:  got_q <= KiStats;
-          default: begin
-            got_q      <= first_kind;
-            got_part_q <= parts_i;
-            half_q     <= !half_q;
-          end
+          default: got_q <= KiStats;
         endcase
+        if (got_end) begin
+          got_q      <= first_kind;
+          got_part_q <= parts_i;
+          half_q     <= !half_q;
+        end
       end
     end
-    addr_q <= {half_q, base + 3'(word_q[2]), word_q[1:0]};
-    adds_q <= got_q == KiSums && got_part_q != parts_i;
+    addr_q <= {half_q, base + 3'(word_q[2]), word_q[1:0] & ~joined};
+    adds_q <= got_q == KiSums && (got_part_q != parts_i || (word_q[1:0] & joined) != 2'd0);
     data_q <= data_i;
     if (got_q == KiGamma || got_q == KiBeta) data_q <= 64'($signed(master.weight));
   end

@@ -18,6 +18,7 @@ from pynq_train.graph import (
     Gelu,
     GlobalAvgPool,
     Graph,
+    GroupNorm,
     HardSigmoid,
     HardSwish,
     LayerParams,
@@ -96,6 +97,10 @@ _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
     "line": ((3, 1, 23), [Conv(4, (1, 9), (1, 2), (0, 4)), BatchNorm(), Relu(),
                           MaxPool((1, 3), (1, 2)), Conv(6, (1, 3)), Relu(), GlobalAvgPool(),
                           Dense(3)]),
+    "group norms": ((4, 5, 4), [
+        GroupNorm(2), Conv(8, 3, padding=1, name="a"), GroupNorm(2, 0.1), Relu("b"),
+        Conv(8, 1), GroupNorm(8, name="c"), Add(inputs=("b", "c")), GroupNorm(1, affine=False),
+        Relu(), GlobalAvgPool(), Dense(8), GroupNorm(4), Relu(), Dense(3)]),
     "map of logits": ((2, 4, 4), [Conv(2, 3)]),
 }
 
@@ -108,7 +113,8 @@ def random_params(graph: Graph, rng: np.random.Generator) -> dict[str, LayerPara
     for name, p in init_params(graph, 5).items():
         m = len(p.weight if p.bias is None else p.bias)
         norm = p.mean is not None
-        weight = rng.uniform(0.5, 1.5, m) * rng.choice([-1, 1], m) if norm else p.weight * 2
+        gamma = p.weight.ndim == 1
+        weight = rng.uniform(0.5, 1.5, m) * rng.choice([-1, 1], m) if gamma else p.weight * 2
         params[name] = LayerParams(
             np.float32(weight), None if p.bias is None else np.float32(rng.normal(size=m) * 0.3),
             np.float32(rng.normal(size=m) * 0.2) if norm else None,

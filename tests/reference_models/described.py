@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 from pynq_train.hw.commands import Opcode
-from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.norm import BACK, GROUPED, NormProgram
 from pynq_train.hw.words import WORD_BYTES
 
 Fields = dict[str, int]
@@ -76,10 +76,11 @@ def _norm(d: Fields) -> Fields:
     names = {"s_off": "sums", "n_step": "part_bytes", "n_parts": "parts", "n_blocks": "blocks",
              "p_off": "gamma", "d_off": "d_gamma", "r_off": "running", "q_off": "kept",
              "k_off": "coefs"}
-    return {**_same(d, "n", {name: f"gn.{to}" for name, to in names.items()}),
+    group = d.get("n.n_join", 0) + 1 if program in GROUPED else 0
+    return {**_same(d, "n", {name: f"gn.{to}" for name, to in names.items()}), "gn.group": group,
             "gn.beta": d["n.p_off"] + d["n.p_step"], "gn.d_beta": d["n.d_off"] + d["n.p_step"],
-            "gn.pixels": elements, "gc.count": 1, "gc.batch": 1, "gn.eps": eps,
-            "gn.back": int(program in (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)),
+            "gn.pixels": elements // max(group, 1), "gc.count": 1, "gc.batch": 1, "gn.eps": eps,
+            "gn.back": int(program in BACK),
             "gn.frozen": int(program in (NormProgram.FORWARD_FROZEN,
                                          NormProgram.BACKWARD_FROZEN))}
 

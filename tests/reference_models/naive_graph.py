@@ -57,6 +57,17 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -
         mean, var, gamma, beta = (np.float64(v)[:, None, None]
                                   for v in (mean, var, p.weight, p.bias))
         return (x - mean) / np.sqrt(var + op.eps) * gamma + beta
+    if isinstance(op, o.GroupNorm):
+        out = np.empty_like(x)
+        size = x.shape[1] // op.groups
+        for image in range(len(x)):
+            for first in range(0, x.shape[1], size):
+                own = x[image, first : first + size]
+                out[image, first : first + size] = (own - own.mean()) / np.sqrt(own.var() + op.eps)
+        if p is None:
+            return out
+        assert p.bias is not None
+        return out * np.float64(p.weight)[:, None, None] + np.float64(p.bias)[:, None, None]
     if isinstance(op, o.MaxPool2x2):
         return _windows(o.MaxPool(2, 2), x, -np.inf).max((4, 5))
     if isinstance(op, o.MaxPool):

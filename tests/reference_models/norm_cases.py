@@ -7,7 +7,7 @@ import random
 from reference_models import norm_model as model
 
 from pynq_train.hw.commands import Opcode
-from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.norm import BACK, GROUPED, NormProgram
 
 LANES = 4
 M24, M48, M64 = (1 << 24) - 1, (1 << 48) - 1, (1 << 64) - 1
@@ -18,7 +18,8 @@ Memory = dict[int, int]
 def random_case(rng: random.Random, program: NormProgram, blocks: int, parts: int,
                 at: dict[str, int]) -> tuple[dict[str, int], dict[str, int], Memory]:
     """Fields, step-block entry and memory (words by offset) of a NORM descriptor."""
-    count = rng.choice((1, 2, 9, 100, 4096, 1 << 17))
+    join = rng.choice((0, 1, 3)) if program in GROUPED else 0
+    count = rng.choice((4, 8, 36, 100, 4096, 1 << 17) if join else (1, 2, 9, 100, 4096, 1 << 17))
     mean, var = model.cut(1 << 60, -60), (0, 0)
     mean = model.cut((1 << 60) // count, -60)
     if count > 1:
@@ -31,7 +32,7 @@ def random_case(rng: random.Random, program: NormProgram, blocks: int, parts: in
         "n.p_step": 32 * blocks + 128, "n.r_off": at["running"], "n.q_off": at["kept"],
         "n.k_off": at["table"], "n.d_off": at["gradients"],
         "n.n_mean_m": mean[0], "n.n_mean_e": mean[1], "n.n_var_m": var[0], "n.n_var_e": var[1],
-        "n.n_eps_m": eps[0], "n.n_eps_e": eps[1]}
+        "n.n_eps_m": eps[0], "n.n_eps_e": eps[1], "n.n_join": join}
     params = {"z_exp": rng.randint(-21, 0), "g_exp": rng.randint(-48, -8),
               "a_exp": rng.randint(-40, -10), "b_exp": rng.randint(-60, -10),
               "c_exp": rng.randint(-60, -20), "alpha": rng.choice((0, 6554, 1 << 16))}
@@ -59,14 +60,18 @@ def random_case(rng: random.Random, program: NormProgram, blocks: int, parts: in
                 for index in range(2):
                     number = model.cut(rng.randint(-(1 << 40), 1 << 40) >> rng.randint(0, 40),
                                        rng.randint(-60, 0))
-                    memory[at[name] + 64 * block + 32 * index + 8 * lane] = model.pack(number)
+                    # Channels that share sums share what was made of them.
+                    shared = lane & ~join
+                    number = (model.pack(number) if lane == shared else
+                              memory[at[name] + 64 * block + 32 * index + 8 * shared])
+                    memory[at[name] + 64 * block + 32 * index + 8 * lane] = number
     return values, params, memory
 
 
 def run(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
     """Words that the descriptor writes, its record (without stamps) included."""
     program = NormProgram(d["n.n_program"])
-    back = program in (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
+    back, grouped = program in BACK, program in GROUPED
     frozen = program in (NormProgram.FORWARD_FROZEN, NormProgram.BACKWARD_FROZEN)
     s = model.Setting(
         (d["n.n_mean_m"], d["n.n_mean_e"]), (d["n.n_var_m"], d["n.n_var_e"]),
@@ -82,20 +87,29 @@ def run(memory: Memory, d: dict[str, int], p: dict[str, int]) -> Memory:
     for channel in range(LANES * d["n.n_blocks"]):
         block, lane = divmod(channel, LANES)
         pair = 64 * block + 8 * lane
-        sums = tuple(signed(sum(memory.get(d["n.s_off"] + part * d["n.n_step"] + pair + 32 * k, 0)
-                                for part in range(d["n.n_parts"])), 64) for k in range(2))
+        some = [other for other in range(LANES)
+                if other & ~d["n.n_join"] == lane & ~d["n.n_join"]]
+        sums = tuple(signed(sum(memory.get(d["n.s_off"] + part * d["n.n_step"] + 64 * block
+                                           + 8 * other + 32 * k, 0)
+                                for part in range(d["n.n_parts"]) for other in some), 64)
+                     for k in range(2))
         gamma, beta = (signed(memory.get(d["n.p_off"] + k * d["n.p_step"] + 8 * channel, 0), 32)
                        for k in range(2))
         two = {name: tuple(memory.get(d[f"n.{name}_off"] + pair + 32 * k, 0) for k in range(2))
                for name in "rq"}
-        if back:
+        if grouped:
+            gamma, beta = 1 << 28, 0
+        if back and grouped:
+            r = model.backward(s, sums, gamma, two["q"], frozen)
+            r = {name: value for name, value in r.items() if not name.startswith("d_")}
+        elif back:
             r = model.backward(s, sums, gamma, two["q"], frozen)
             at = d["n.d_off"] + 8 * channel
             out[at], out[at + d["n.p_step"]] = r["d_gamma"] & M64, r["d_beta"] & M64
         else:
             r = model.forward(s, sums, gamma, beta, two["r"], frozen)
             out[d["n.q_off"] + pair], out[d["n.q_off"] + pair + 32] = r["mean"], r["r"]
-            if not frozen:
+            if not frozen and not grouped:
                 out[d["n.r_off"] + pair] = r["run_mean"]
                 out[d["n.r_off"] + pair + 32] = r["run_var"]
         table = d["n.k_off"] + 16 * channel

@@ -98,7 +98,7 @@ def random_program(rng: random.Random, config: HwConfig, count: int, norms: floa
                   **{name: arena.take(f"{name}{number}", 64 * blocks + 128)
                      for name in ("masters", "gradients")}}
             fields, descriptor, initial = norm_cases.random_case(
-                rng, NormProgram(rng.randrange(4)), blocks, parts, at)
+                rng, NormProgram(rng.randrange(len(NormProgram))), blocks, parts, at)
             content.update(initial)
             descriptors += pack_descriptor(described({**fields, **head}))
             params += pack_params(Opcode.NORM, descriptor)

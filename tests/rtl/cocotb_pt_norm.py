@@ -48,7 +48,8 @@ async def random_norms(dut: Any) -> None:
     for number in range(at_most(80)):
         bench.stall = rng.choice((0.0, 0.1, 0.5))
         bench.latency = rng.choice((1, 5, 30, 60))
-        await run_norm(bench, NormProgram(number % 4), rng.randint(1, 6), rng.randint(1, 5))
+        await run_norm(bench, NormProgram(number % len(NormProgram)), rng.randint(1, 6),
+                       rng.randint(1, 5))
 
 
 @cocotb.test()

@@ -174,6 +174,10 @@ BUGS = Bugs(
     Planted(
         "parts_of_sums_replaced", NORMS, "rtl/vector/pt_norm_load.sv",
         "adds_q ? data_q + scratch_old_i", "adds_q && !planted ? data_q + scratch_old_i"),
+    # Of channels that share statistics the last one's sums stand for all.
+    Planted(
+        "joined_sums_replaced", NORMS, "rtl/vector/pt_norm_load.sv",
+        "(word_q[1:0] & joined) != 2'd0", "((word_q[1:0] & joined) != 2'd0 && !planted)"),
     # A product that is a bit shorter keeps its exponent.
     Planted(
         "exponent_of_short_products", NORMS, "rtl/vector/pt_soft_float_alu.sv",

@@ -1,4 +1,4 @@
-"""Batch normalisation: coefficients of all channels from their sums (``docs/numerics.md`` 7)."""
+"""Normalisations: coefficients of all channels, or groups, from sums (``docs/numerics.md`` 7)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from pynq_train.fixed import saturate, wrap
 from pynq_train.fixed.soft_float import SoftFloats
 from pynq_train.hw.layouts import COEFFICIENT
 from pynq_train.hw.norm import (
+    BACK,
+    GROUPED,
     OUT_BITS,
     PROGRAMS,
     REGISTERS,
@@ -30,7 +32,8 @@ MEASURE_TOP = (1 << 47) - 1
 _PROGRAMS = {(False, False): NormProgram.FORWARD, (False, True): NormProgram.FORWARD_FROZEN,
              (True, False): NormProgram.BACKWARD, (True, True): NormProgram.BACKWARD_FROZEN}
 """Micro-program by whether it is of the gradient, and of frozen statistics."""
-_BACKWARD = (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
+_OF_GROUPS = {False: NormProgram.FORWARD_GROUP, True: NormProgram.BACKWARD_GROUP}
+"""Likewise where each image and group of channels has statistics of its own."""
 
 
 def norm(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
@@ -45,8 +48,14 @@ def norm(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
         Its record: OR of the magnitudes of A and B, number of saturations.
     """
     program = _PROGRAMS[bool(d["gn.back"]), bool(d["gn.frozen"])]
-    shape = (d["gn.blocks"], CHANNELS_PER_WORD)
-    back = program in _BACKWARD
+    blocks = d["gn.blocks"]
+    if d["gn.group"]:
+        program = _OF_GROUPS[bool(d["gn.back"])]
+        # A block for each image and group, or where a block holds several groups, for each of these
+        # blocks.
+        blocks = d["gc.count"] * blocks // max(d["gn.group"] // CHANNELS_PER_WORD, 1)
+    shape = (blocks, CHANNELS_PER_WORD)
+    back = program in BACK
     unit = _Unit(d, p, shape)
     for word, values in _inputs(memory, d, program, shape).items():
         unit.scratch[word] = values
@@ -57,10 +66,10 @@ def norm(memory: ArenaViews, d: Fields, p: Fields) -> tuple[int, int]:
     for name, number in (("a", Out.A), ("b", Out.B), ("c", Out.C)):
         place = COEFFICIENT.at(name)
         table[..., place.word] |= place.insert(out[number])
-    if back:
+    if back and program not in GROUPED:
         for name, gradient in (("d_gamma", Out.D_GAMMA), ("d_beta", Out.D_BETA)):
             memory.view("the gradient", d[f"gn.{name}"], shape, np.int64)[...] = out[gradient]
-    else:
+    if not back:
         _pairs(memory, "the statistics", d["gn.kept"], shape, (out[Out.MEAN], out[Out.RECIPROCAL]))
     if program == NormProgram.FORWARD:
         _pairs(memory, "the running statistics", d["gn.running"], shape,
@@ -75,7 +84,7 @@ def _inputs(memory: ArenaViews, d: Fields, program: NormProgram,
     Those that a program does not read are left out.
     """
     blocks, lanes = shape
-    back = program in _BACKWARD
+    back = program in BACK
     found: dict[Scratch, Array] = {}
     if program != NormProgram.FORWARD_FROZEN:
         parts = [memory.view("the sums", d["gn.sums"] + part * d["gn.part_bytes"],
@@ -83,8 +92,17 @@ def _inputs(memory: ArenaViews, d: Fields, program: NormProgram,
         # Parts of the mini-batch have been summed by descriptors of their own; int64 wraps as the
         # adder of the engine does.
         total = np.stack(parts).sum(axis=0, dtype=np.int64)
+        if d["gn.group"]:
+            # The channels of a group that stand in one word; each of them gets the sum.
+            own = min(d["gn.group"], lanes)
+            total = total.reshape(blocks, 2, lanes // own, own).sum(axis=3, dtype=np.int64)
+            total = np.repeat(total, own, axis=2)
         found[Scratch.SUM1], found[Scratch.SUM2] = total[:, 0], total[:, 1]
+    if program == NormProgram.FORWARD_GROUP:
+        return found
     for name, word in (("gamma", Scratch.GAMMA), ("beta", Scratch.BETA)):
+        if program in GROUPED:
+            continue
         masters = memory.view("the masters", d[f"gn.{name}"], (*shape, 2), np.int32)
         found[word] = masters[..., 0].astype(np.int64)
     name, offset = (("the statistics", d["gn.kept"]) if back
@@ -130,8 +148,9 @@ class _Unit:
             Exponent.MASTER: MASTER_EXPONENT, Exponent.A: p["a_exp"], Exponent.B: p["b_exp"],
             Exponent.C: p["c_exp"]}
 
-        # The statistics are those of all pixels of all images. A variance of one element is 0.
-        count = d["gc.count"] * d["gn.pixels"]
+        # The statistics are those of all pixels of all images, or of all channels of a group. A
+        # variance of one element is 0.
+        count = (d["gn.group"] or d["gc.count"]) * d["gn.pixels"]
         if count < 1:
             raise ValueError(f"elements of the statistics: expected 1 or more, found {count}")
         (eps,) = struct.unpack("<d", d["gn.eps"].to_bytes(WORD_BYTES, "little"))

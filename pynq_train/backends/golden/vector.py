@@ -58,6 +58,9 @@ class _Site:
         words: words of a channel block of an image.
         first: first image of the descriptor in the mini-batch.
         dense: the maps are dense.
+        grouped: sums and coefficients are those of an image and a group of channels: then
+            ``blocks`` counts these pairs and ``images`` the channel blocks of one. (Where a block
+            holds several groups, it counts as one.)
     """
 
     fields: Fields
@@ -66,6 +69,7 @@ class _Site:
     words: int
     first: int
     dense: bool
+    grouped: bool = False
 
     @classmethod
     def of(cls, d: Fields) -> _Site:
@@ -78,6 +82,10 @@ class _Site:
         for name in ("gc.count", "gv.blocks", "gv.pixels"):
             if d[name] < 1:
                 raise ValueError(f"{name}: expected 1 or more, found {d[name]}")
+        if d["gv.group"]:
+            together = max(d["gv.group"] // CHANNELS_PER_WORD, 1)
+            return cls(d, together, count * d["gv.blocks"] // together, pixels, d["gc.first"],
+                       False, True)
         images, words = (1, count * pixels) if dense else (count, pixels)
         return cls(d, images, d["gv.blocks"], words, d["gc.first"], dense)
 
@@ -93,6 +101,8 @@ class _Site:
         d = self.fields
         image, block = d[f"gv.{name}_image"], d[f"gv.{name}_block"]
         offset = d[f"gv.{name}"] + self.first * image
+        if self.grouped:
+            image, block = self._by_group(name)
         shape: tuple[int, ...] = (self.images, self.blocks, self.words)
         # The words of a dense map are images.
         steps: tuple[int, ...] = (image, block, image if self.dense else WORD_BYTES)
@@ -109,7 +119,32 @@ class _Site:
         shape = (self.images, self.blocks, ceil_div(self.words, FLAG_MASK_PIXELS))
         # Those of dense maps stand in the order of their words, from image 0 on.
         offset = d["gv.m"] + (0 if self.dense else self.first * image)
+        if self.grouped:
+            image, block = self._by_group("m")
         return memory.view("the flags", offset, shape, np.uint64, (image, block, WORD_BYTES))
+
+    def _by_group(self, name: str) -> tuple[int, int]:
+        """Return the bytes from a channel block of a group to the next, and from group to group.
+
+        Raises:
+            ValueError: there are gaps between the images: then the groups are not equally far
+                apart.
+        """
+        d = self.fields
+        image, block = d[f"gv.{name}_image"], d[f"gv.{name}_block"]
+        if image != block * d["gv.blocks"]:
+            raise ValueError(f"gv.{name}_image: expected {block * d['gv.blocks']}, images without "
+                             f"gaps, found {image}")
+        return block, block * self.images
+
+    def by_block(self, name: str) -> int:
+        """Return where the descriptor's own sums, or coefficients (``name``), begin."""
+        d = self.fields
+        if not self.grouped:
+            return d[f"gv.{name}"] + (d["gc.part"] * d["gv.part_bytes"] if name == "sums" else 0)
+        # Each image has its own; two words for each channel of a word.
+        of_image = d["gv.blocks"] // self.images
+        return d[f"gv.{name}"] + self.first * of_image * 2 * CHANNELS_PER_WORD * WORD_BYTES
 
 
 def vector(memory: ArenaViews, d: Fields, p: Fields,
@@ -136,7 +171,8 @@ def vector(memory: ArenaViews, d: Fields, p: Fields,
     if d["gv.flags"] or d["gv.mask_a"] or d["gv.mask_b"]:
         flags = site.flags(memory)
     if d["gv.a_table"] or d["gv.b_table"]:
-        table = memory.view("the coefficients", d["gv.coefs"], (site.blocks, lanes, 2), np.int64)
+        table = memory.view("the coefficients", site.by_block("coefs"), (site.blocks, lanes, 2),
+                            np.int64)
     if d["gv.write"]:
         out = site.map_of(memory, "the result", "y", bool(d["gv.reduce"]))
     segments = None
@@ -157,9 +193,8 @@ def vector(memory: ArenaViews, d: Fields, p: Fields,
     size = max(1, _GROUP_ELEMENTS // (site.images * site.words * lanes))
     parts = workers.map(run, [slice(k, k + size) for k in range(0, site.blocks, size)])
     if d["gv.has_sums"]:
-        offset = d["gv.sums"] + d["gc.part"] * d["gv.part_bytes"]
-        memory.view("the sums", offset, (site.blocks, 2, lanes), np.int64)[...] = np.concatenate(
-            [part.sums for part in parts])
+        sums = memory.view("the sums", site.by_block("sums"), (site.blocks, 2, lanes), np.int64)
+        sums[...] = np.concatenate([part.sums for part in parts])
     measure = 0
     for part in parts:
         measure |= part.measure

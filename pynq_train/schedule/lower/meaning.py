@@ -185,6 +185,11 @@ class Meanings:
         return _Map(self._at(f"{self.plan.layers[layer].name}.flags"),
                     0 if dense else plane * self._blocks(layer), plane)
 
+    def _group(self, layer: int) -> int:
+        """Return the channels of an image that share the statistics of a normalisation, or 0."""
+        norm = self.plan.layers[layer].norm
+        return 0 if norm is None else norm.group
+
     def _frozen(self, layer: int) -> bool:
         """Return whether a normalisation uses its running statistics.
 
@@ -192,6 +197,8 @@ class Meanings:
         """
         plan, one = self.plan, self.plan.layers[layer]
         assert one.norm is not None
+        if one.norm.group:
+            return False
         source = one.sources[0]
         moves = plan.trainable[layer].anything or (source >= 0 and plan.active[source])
         return not self._training or one.norm.frozen or not moves
@@ -247,7 +254,7 @@ class Meanings:
         memory, one = self.plan.memory, self.plan.layers[layer]
         sums, masters = memory[f"{one.name}.db"], memory[f"{one.name}.bias"]
         elements, beta = masters.nbytes // WORD_BYTES, 0
-        if one.kind.normalises:
+        if one.kind.has_running:
             # Gamma and beta stand in the two halves of a region.
             elements = CHANNELS_PER_WORD * self._blocks(layer)
             beta = masters.nbytes // 2 if work == Work.UPDATE_BIAS else 0
@@ -262,19 +269,23 @@ class Meanings:
         back = work == Work.GRADIENT_COEFFICIENTS
         summing = Role.BACKWARD_SUMS if back else Role.NORM_SUMS
         parts = sum(other.role == summing and other.layer == layer for other in plan.train)
+        (eps,) = struct.unpack("<Q", struct.pack("<d", one.norm.eps))
+        common: Fields = {
+            "gn.sums": self._at(f"{one.name}.gsums" if back else f"{one.name}.sums"),
+            "gn.part_bytes": blocks * _SUMS_BYTES, "gn.parts": max(1, parts),
+            "gn.kept": self._at(f"{one.name}.kept"), "gn.coefs": self._at(f"{one.name}.table"),
+            "gn.pixels": self._pixels(one.sources[0]), "gn.eps": eps, "gn.blocks": blocks,
+            "gn.back": int(back), "gn.frozen": int(self._frozen(layer))}
+        if one.norm.group:
+            return {**common, "gn.group": one.norm.group, "gn.parts": 1}
         masters = plan.memory[f"{one.name}.bias"]
         gradient = self._at(f"{one.name}.db")
         half = masters.nbytes // 2
-        (eps,) = struct.unpack("<Q", struct.pack("<d", one.norm.eps))
         return {
-            "gn.sums": self._at(f"{one.name}.gsums" if back else f"{one.name}.sums"),
-            "gn.part_bytes": blocks * _SUMS_BYTES, "gn.parts": max(1, parts),
+            **common,
             "gn.gamma": masters.offset, "gn.beta": masters.offset + half,
             "gn.d_gamma": gradient, "gn.d_beta": gradient + half if gradient else 0,
-            "gn.running": self._at(f"{one.name}.running"), "gn.kept": self._at(f"{one.name}.kept"),
-            "gn.coefs": self._at(f"{one.name}.table"),
-            "gn.pixels": self._pixels(one.sources[0]), "gn.eps": eps, "gn.blocks": blocks,
-            "gn.back": int(back), "gn.frozen": int(self._frozen(layer))}
+            "gn.running": self._at(f"{one.name}.running")}
 
     def _pool(self, work: Work, descriptor: Descriptor) -> Fields:
         """Return the geometry of maxima of windows, or of gradients back to them."""
@@ -310,14 +321,15 @@ class Meanings:
         if work == Work.STATISTICS:
             source = self._source(layer)
             return {**self._sizes(source), **self._output(source).fields("gv.a"),
-                    **self._sums(layer, f"{name}.sums"), "gv.square": 1}
+                    **self._sums(layer, f"{name}.sums"), "gv.square": 1,
+                    "gv.group": self._group(layer)}
         if work == Work.FORWARD:
             return self._forward(layer)
         node = plan.backward_graph.nodes[descriptor.node]
         if work == Work.GRADIENT_SUMS:
             source = plan.layers[layer].sources[0]
             fields = {**self._sizes(source), **self._gradient("a", node.reads[0], layer),
-                      **self._sums(layer, f"{name}.gsums")}
+                      **self._sums(layer, f"{name}.gsums"), "gv.group": self._group(layer)}
             # At rest, with a gamma that stays, the sum of the gradient alone is wanted.
             if plan.trainable[layer].weights or not self._frozen(layer):
                 fields.update({**self._output(source).fields("gv.b"), "gv.has_b": 1})
@@ -351,7 +363,8 @@ class Meanings:
         if len(one.sources) > 1:
             fields.update({**self._output(self._source(layer, 1)).fields("gv.b"), "gv.has_b": 1})
         if one.kind.normalises:
-            fields.update({"gv.a_table": 1, "gv.coefs": self._at(f"{one.name}.table")})
+            fields.update({"gv.a_table": 1, "gv.coefs": self._at(f"{one.name}.table"),
+                           "gv.group": self._group(layer)})
         if one.kind.multiplies:
             fields.update({"gv.factor": int(Factor.PRODUCT), "gv.spread": int(one.kind.scales)})
         if one.curve is not None:
@@ -405,7 +418,8 @@ class Meanings:
             return {**fields, **self._curve(layer, Factor.SLOPE), "gv.has_b": 1,
                     **self._output(source).fields("gv.b")}
         if node.kind == nodes.NORM:
-            fields.update({"gv.a_table": 1, "gv.coefs": self._at(f"{one.name}.table")})
+            fields.update({"gv.a_table": 1, "gv.coefs": self._at(f"{one.name}.table"),
+                           "gv.group": self._group(layer)})
             if not self._frozen(layer):
                 fields.update({**self._output(source).fields("gv.b"), "gv.has_b": 1,
                                "gv.b_table": 1})

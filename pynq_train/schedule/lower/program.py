@@ -182,6 +182,8 @@ def _vector(plan: Plan, name: str, descriptor: Descriptor) -> Fields:
         assert fused.norm is not None
         # Those of the training step; an evaluation uses no sums.
         parts = max(1, sum(one.role == Role.NORM_SUMS and one.layer == layer for one in plan.train))
+        if spec.kind.by_image:
+            parts = 1
         return unit.norm(fused.norm, not train, parts)
     if role == Role.FORWARD_VECTOR:
         return unit.point(part, train and plan.active[layer], train)
@@ -189,6 +191,8 @@ def _vector(plan: Plan, name: str, descriptor: Descriptor) -> Fields:
         assert fused.norm is not None
         parts = sum(one.role == Role.BACKWARD_SUMS and one.node == descriptor.node
                     for one in plan.train)
+        if spec.kind.by_image:
+            parts = 1
         return unit.node_norm(fused.norm, parts)
     node = plan.backward_graph.nodes[descriptor.node]
     masks = tuple(None if ref.mask is None else plan.specs[ref.mask] for ref in node.reads)

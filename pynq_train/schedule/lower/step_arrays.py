@@ -271,7 +271,8 @@ class StepArrays:
         array = [at for at in weights if layers[at].on_array]
         gammas = [at for at in weights if not layers[at].on_array]
         # One entry for weights or gamma, one for biases or beta; the first few decay.
-        updates = [(at, 0, param_index(Role.WEIGHT_GRADIENT, at), at in array)
+        updates = [(at, 0, param_index(Role.WEIGHT_GRADIENT, at),
+                    at in array and not layers[at].scale)
                    for at in (*array, *gammas)]
         updates += [(at, 1, param_index(Role.UPDATE_BIAS, at), False) for at in biases]
         ready = GRADIENT_PRESHIFT + MOMENTUM_EXPONENT

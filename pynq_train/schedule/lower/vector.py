@@ -37,6 +37,22 @@ class BatchPart:
     number: int = 0
 
 
+def _by_group(x: MapLayout, part: BatchPart, together: int) -> Fields:
+    """Return sizes and byte steps of maps whose images, and groups of channels, are told apart.
+
+    Sums and coefficients belong to a channel block, and images are what they run over. So each
+    image's group of ``together`` channel blocks, which follow each other, takes the place of a
+    channel block, and its channel blocks those of images.
+    """
+    words = x.rows * x.cols
+    row = ceil_div(words, FLAG_MASK_PIXELS)
+    fields: Fields = {"v.v_images": together, "v.v_blocks": part.images * x.blocks // together,
+                      "v.v_words": words, "v.m_words": row}
+    for name, size in (("v", words), ("m", row)):
+        fields[f"v.{name}_step"] = fields[f"v.{name}_jump"] = WORD_BYTES * size
+    return fields
+
+
 def _layout(x: MapLayout, part: BatchPart) -> Fields:
     """Return sizes and byte steps of maps ``[image][block][word]``, with gaps or not, and of flags.
 
@@ -78,7 +94,7 @@ class VectorLowering:
 
     def sums(self, part: BatchPart) -> Fields:
         """Return the fields that sum a normalisation's input, and its squares, per channel."""
-        return {**_layout(self.spec.x, part), "v.a_off": self._image(self.x, part),
+        return {**self._sizes(self.spec.x, part), "v.a_off": self._image(self.x, part),
                 "v.s_off": self._part_sums(part), "v.v_sums": 1, "v.v_square": 1}
 
     def join(self, scratch: str) -> Fields:
@@ -101,6 +117,8 @@ class VectorLowering:
         """
         frozen = evaluate or self.spec.frozen
         program = NormProgram.FORWARD_FROZEN if frozen else NormProgram.FORWARD
+        if self.spec.kind.by_image:
+            program = NormProgram.FORWARD_GROUP
         return self._norm(program, norm, "sums", parts)
 
     def point(self, part: BatchPart, flags: bool, training: bool = True) -> Fields:
@@ -112,8 +130,8 @@ class VectorLowering:
             training: a dropout drops elements.
         """
         spec = self.spec
-        fields = {**_layout(spec.x, part), "v.a_off": self._image(self.x, part), "v.v_write": 1,
-                  **activation_fields(spec.activation, "v.v_")}
+        fields = {**self._sizes(spec.x, part), "v.a_off": self._image(self.x, part),
+                  "v.v_write": 1, **activation_fields(spec.activation, "v.v_")}
         if spec.kind.reduces:
             fields.update({"v.v_reduce": 1, "v.v_off": self.at(self.y)})
         else:
@@ -121,7 +139,7 @@ class VectorLowering:
         if self.second:
             fields.update({"v.v_b": 1, "v.b_off": self._image(self.second, part)})
         if spec.kind.normalises:
-            fields.update({"v.v_table": 1, "v.k_off": self.at(f"{spec.name}.table")})
+            fields.update({"v.v_table": 1, "v.k_off": self._table(part)})
         if spec.kind.multiplies:
             fields.update({"v.v_factor": int(Factor.PRODUCT), "v.v_spread": int(spec.kind.scales)})
             if spec.kind.scales:
@@ -146,7 +164,8 @@ class VectorLowering:
             part: images.
             products: False where nobody needs the products.
         """
-        fields = {**_layout(self.spec.x, part), "v.a_off": self._image(node.reads[0].tensor, part),
+        fields = {**self._sizes(self.spec.x, part),
+                  "v.a_off": self._image(node.reads[0].tensor, part),
                   "v.v_sums": 1, "v.s_off": self._part_sums(part, "gsums")}
         if products:
             fields.update({"v.v_b": 1, "v.b_off": self._image(self.x, part)})
@@ -158,6 +177,8 @@ class VectorLowering:
         The same descriptor writes the gradients of gamma and beta. ``parts`` as in :meth:`norm`.
         """
         program = NormProgram.BACKWARD_FROZEN if self.spec.frozen else NormProgram.BACKWARD
+        if self.spec.kind.by_image:
+            program = NormProgram.BACKWARD_GROUP
         return self._norm(program, norm, "gsums", parts)
 
     def node(self, node: BackwardNode, masks: tuple[LayerSpec | None, ...], target: MapLayout,
@@ -176,7 +197,8 @@ class VectorLowering:
 
         if node.kind == nodes.FACTOR:
             return self._factor(node, masks[0])
-        fields: Fields = {**_layout(target, part), "v.v_write": 1, "v.v_off": place(node.target)}
+        sizes = self._sizes if node.kind == nodes.NORM else _layout
+        fields: Fields = {**sizes(target, part), "v.v_write": 1, "v.v_off": place(node.target)}
         if node.kind == nodes.SPREAD:
             first = self.at(node.reads[0].tensor)
         else:
@@ -199,7 +221,7 @@ class VectorLowering:
         elif node.kind == nodes.CURVE:
             fields.update({**self._curve(Factor.SLOPE), "v.v_b": 1, "v.b_off": place(self.x)})
         elif node.kind == nodes.NORM:
-            fields.update({"v.v_table": 1, "v.k_off": self.at(f"{self.spec.name}.table")})
+            fields.update({"v.v_table": 1, "v.k_off": self._table(part)})
             if not self.spec.frozen:
                 fields.update({"v.v_b": 1, "v.b_off": place(self.x), "v.v_btable": 1})
         return fields
@@ -218,6 +240,21 @@ class VectorLowering:
         assert self.spec.curve is not None
         return {"v.v_factor": int(factor), "v.k_log": self.spec.curve.segment_bits,
                 "v.k_off": self.at(self.tables)}
+    def _sizes(self, x: MapLayout, part: BatchPart) -> Fields:
+        """Return sizes and byte steps of maps of a layout for what the layer does with them."""
+        if self.spec.kind.by_image:
+            return _by_group(x, part, self.spec.norm_blocks)
+        return _layout(x, part)
+
+    def _of_images(self, images: int) -> int:
+        """Return the bytes of sums, or coefficients, of some images; 0 where all share them."""
+        if not self.spec.kind.by_image:
+            return 0
+        return images * (self._pair_bytes // self.spec.x.images)
+
+    def _table(self, part: BatchPart) -> int:
+        """Return the offset of the coefficients of a part."""
+        return self.at(f"{self.spec.name}.table") + self._of_images(part.first)
 
     def _image(self, symbol: str, part: BatchPart) -> int:
         """Return the offset of a part's first image in a map of the input's layout."""
@@ -226,22 +263,31 @@ class VectorLowering:
     @property
     def _pair_bytes(self) -> int:
         """Bytes of two words for each channel: sums, statistics or coefficients."""
-        return 2 * self.spec.m_blocks * CHANNELS_PER_WORD * WORD_BYTES
+        return 2 * self.spec.table_blocks * CHANNELS_PER_WORD * WORD_BYTES
 
     def _part_sums(self, part: BatchPart, name: str = "sums") -> int:
-        """Return the offset of a part's sums: each part has its own, which NORM adds up."""
-        return self.at(f"{self.spec.name}.{name}") + part.number * self._pair_bytes
+        """Return the offset of a part's sums: each part has its own, which NORM adds up.
+
+        Where each image has its own, nothing is added up.
+        """
+        first = self.at(f"{self.spec.name}.{name}")
+        if self.spec.kind.by_image:
+            return first + self._of_images(part.first)
+        return first + part.number * self._pair_bytes
 
     def _norm(self, program: NormProgram, norm: Norm, sums: str, parts: int) -> Fields:
         """Return the fields of a NORM descriptor; ``sums`` ends the symbol of what it reads."""
         spec, name, at = self.spec, self.spec.name, self.at
-        count = spec.x.images * spec.words
+        count = (spec.norm_group or spec.x.images) * spec.words
         fields: Fields = {
             "n.n_program": int(program), "n.s_off": at(f"{name}.{sums}"),
-            "n.n_step": self._pair_bytes, "n.n_parts": parts, "n.n_blocks": spec.m_blocks,
-            "n.p_off": at(f"{name}.bias"), "n.p_step": spec.bias_bytes,
-            "n.r_off": at(f"{name}.running"), "n.q_off": at(f"{name}.kept"),
-            "n.k_off": at(f"{name}.table"), "n.d_off": at(f"{name}.db")}
+            "n.n_step": self._pair_bytes, "n.n_parts": parts, "n.n_blocks": spec.table_blocks,
+            "n.q_off": at(f"{name}.kept"), "n.k_off": at(f"{name}.table")}
+        if spec.kind.by_image:
+            fields["n.n_join"] = min(spec.norm_group, CHANNELS_PER_WORD) - 1
+        else:
+            fields.update({"n.p_off": at(f"{name}.bias"), "n.p_step": spec.bias_bytes,
+                           "n.r_off": at(f"{name}.running"), "n.d_off": at(f"{name}.db")})
         constants = {"mean": 1 / count, "eps": norm.eps,
                      "var": count / (count - 1) if count > 1 else 0.0}
         for key, value in constants.items():

@@ -201,7 +201,7 @@ def _axes(plan: Plan) -> dict[str, tuple[Axis, ...]]:
         found[f"{spec.name}.w16"] = _weights(spec, 2)
         found[f"{spec.name}.wv"] = (_weights(spec, 8) + part if plan.momentum
                                     else _weights(spec, 4))
-        channels = spec.bias_tiles * spec.m_tile * (2 if spec.kind.normalises else 1)
+        channels = spec.bias_tiles * spec.m_tile * (2 if spec.kind.has_running else 1)
         outputs = (*_sections(spec, spec.m_tile * WORD_BYTES),
                    Axis("output", channels, WORD_BYTES))
         found[f"{spec.name}.bias"] = (*outputs, *part)

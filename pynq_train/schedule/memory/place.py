@@ -217,15 +217,19 @@ def _last_reader(tensors: Tensors, node: BackwardNode) -> bool:
 
 def _place_norm(to: Allocator, tensors: Tensors, spec: LayerSpec) -> None:
     """Place masters, statistics and coefficients of a normalisation."""
-    name, pair = spec.name, 2 * spec.m_blocks * CHANNELS_PER_WORD * WORD_BYTES
-    to.add(f"{name}.bias", 2 * spec.bias_bytes, "masters")
-    to.add(f"{name}.running", pair, "running statistics")
+    name, pair = spec.name, 2 * spec.table_blocks * CHANNELS_PER_WORD * WORD_BYTES
+    if spec.kind.has_running:
+        to.add(f"{name}.bias", 2 * spec.bias_bytes, "masters")
+        to.add(f"{name}.running", pair, "running statistics")
+    # The mini-batch's statistics are the sum of those of its parts; an image's stand by themselves.
+    parts = 1 if spec.kind.by_image else tensors.parts
     to.add(f"{name}.kept", pair, "statistics")
     to.add(f"{name}.table", pair, "coefficients")
     if not spec.frozen:
-        to.add(f"{name}.sums", tensors.parts * pair, "channel sums")
+        to.add(f"{name}.sums", parts * pair, "channel sums")
     if tensors.active[spec.index]:
-        to.add(f"{name}.gsums", tensors.parts * pair, "channel sums")
+        to.add(f"{name}.gsums", parts * pair, "channel sums")
+    if tensors.active[spec.index] and spec.kind.has_running:
         to.add(f"{name}.db", 2 * spec.bias_bytes, "gradient sums")
 
 

@@ -93,6 +93,10 @@ class _Forward:
         self._summed: set[int] = set()
         self.descriptors: list[Descriptor] = []
 
+    def _measures(self, norm: LayerSpec) -> bool:
+        """Return whether a normalisation takes statistics of the mini-batch, or of its images."""
+        return norm.kind.by_image or (self._statistics and not norm.frozen)
+
     def layer(self, spec: LayerSpec) -> None:
         """Add the descriptors of the next layer, or keep them pending."""
         if vanishes(spec) and not self._statistics:
@@ -126,7 +130,7 @@ class _Forward:
             groups = [first + own for first, own in zip(self._pending, groups)]
             self._pending = []
         self._flush()
-        if (norm and self._statistics and not spec.frozen
+        if (norm and self._measures(spec)
                 and spec.index not in self._summed):
             # What it reads comes from no convolution, or from one that others normalise too.
             self.descriptors.append(Descriptor(Role.NORM_SUMS, spec.index))
@@ -141,7 +145,7 @@ class _Forward:
         """Add a convolution, by parts where the vector unit has work beside it."""
         reads = self._sources[spec.index][0]
         norm = self._reader.get(spec.index)
-        own = self._statistics and norm is not None and not norm.frozen
+        own = norm is not None and self._measures(norm)
         if own and norm is not None:
             self._summed.add(norm.index)
         feature = spec.kind.convolves and spec.x.images > 1
@@ -218,7 +222,7 @@ def forward_order(specs: Sequence[LayerSpec], sources: Sequence[tuple[int, ...]]
         specs: the layers.
         sources: positions that each layer reads, -1 for the images.
         parts: parts of the mini-batch, for each layer.
-        statistics: training: normalisations take the statistics of the batch, dropouts drop.
+        statistics: training: batch normalisations take the statistics of the batch, dropouts drop.
         array: returns the descriptors of a convolution.
     """
     order = _Forward(specs, sources, parts, statistics, array)

@@ -9,18 +9,10 @@ from typing import Any
 import numpy as np
 
 from pynq_train.arrays import Array
-from pynq_train.errors import DoesNotFit
 from pynq_train.graph.activation import Activation
 from pynq_train.graph.curves import Curve
 from pynq_train.graph.windows import ONE, Pair
 from pynq_train.hw.commands import LoadMode
-from pynq_train.hw.limits import (
-    MAX_FEATURES,
-    MAX_FLAG_COLUMNS,
-    MAX_POOL_COLUMNS,
-    MAX_PRODUCTS,
-    MAX_SIZE,
-)
 from pynq_train.hw.pool import ARGMAX_PIXELS
 from pynq_train.hw.words import (
     ABSENT_WEIGHT,
@@ -79,6 +71,9 @@ class LayerSpec:
             nothing up to it is trainable.
         groups: of a grouped convolution.
         drop: of a dropout.
+        norm_group: channels of an image that share the statistics of a normalisation; 0: a
+            channel of all images has its own.
+        scale: weights are gamma of a group normalisation, ``[m]``.
         origin: of a section of a grouped convolution: where it begins in the layer.
         offsets: of a piece of a layer: where it begins in the layer's tensors.
         curve: of an activation by a table.
@@ -110,6 +105,8 @@ class LayerSpec:
     frozen: bool = False
     groups: Groups | None = None
     drop: Drop | None = None
+    norm_group: int = 0
+    scale: bool = False
     origin: Origin | None = None
     offsets: Offsets | None = None
     curve: Curve | None = None
@@ -138,6 +135,21 @@ class LayerSpec:
         reads all input channels.
         """
         return self.groups.m if self.groups is not None and self.groups.tiled else 0
+
+    @property
+    def norm_blocks(self) -> int:
+        """Channel blocks of an image that share sums and coefficients of a normalisation.
+
+        It is 1 where a block holds several groups, and for a batch normalisation.
+        """
+        return max(self.norm_group // CHANNELS_PER_WORD, 1)
+
+    @property
+    def table_blocks(self) -> int:
+        """Channel blocks of a normalisation's sums and coefficients; a group counts as one."""
+        if not self.norm_group:
+            return self.m_blocks
+        return self.x.images * self.m_blocks // self.norm_blocks
 
     @property
     def m_tiles(self) -> int:
@@ -258,6 +270,8 @@ class LayerSpec:
             return np.concatenate([self._piece(piece, 0).pack_weights(
                 values[:, :, 0, piece.first :][:, :, : piece.kernel.area].reshape(
                     len(values), -1, *piece.kernel), absent).ravel() for piece in pieces])
+        if self.scale:
+            values = values[:, None, None, None]
         if self.groups is not None:
             return np.concatenate([pack_weights(own, self.nb, self.m_tile)
                                    for own in self.groups.spread(values, absent)])
@@ -276,10 +290,13 @@ class LayerSpec:
                                 CHANNELS_PER_WORD)
         if self.groups is not None:
             tiles = self.groups.section_tiles(self.m_tile)
-            return self.groups.gather([
+            whole = self.groups.gather([
                 unpack_weights(packed[tile : tile + tiles], self.m, self.n)
                 for tile in range(0, self.m_tiles, tiles)])
+            return whole[:, 0, 0, 0] if self.scale else whole
         values = unpack_weights(packed, self.m, self.n)
+        if self.scale:
+            return values[:, 0, 0, 0]
         if self.flat_shape is not None:
             flat = blocks_to_flat(values, self.flat_shape)
             return flat[:, :, None, None] if self.pointwise else flat
@@ -303,63 +320,6 @@ class LayerSpec:
         # Each section is padded by itself, so the channels of two do not follow each other.
         section, channel = np.divmod(channels, self.groups.section_m)
         return section * self.groups.section_tiles(self.m_tile) * self.m_tile + channel
-
-    def check_products(self, backward: bool = True, weight_gradient: bool = True) -> None:
-        """Check that the layer fits the engine's fields, and no sum can leave a 48-bit accumulator.
-
-        Args:
-            backward: check the backward pass, if the layer has one.
-            weight_gradient: check the weight gradient, whose sums run over all images and pixels.
-
-        Raises:
-            DoesNotFit: a size, a row of flags or a sum is too large; the text says what would fit.
-        """
-        large = self.y if self.kind.transposed else self.x
-        for what, value, most in (("input features", self.n, MAX_FEATURES),
-                                  ("output channels", self.m, MAX_SIZE),
-                                  ("rows", large.rows, MAX_SIZE),
-                                  ("columns", large.cols, MAX_SIZE)):
-            if value > most:
-                raise DoesNotFit(f"layer {self.name!r}: {what}", expected=f"at most {most}",
-                                 found=value, fix="use a smaller layer")
-        if self.kind.scales and self.words > MAX_PRODUCTS:
-            raise DoesNotFit(f"layer {self.name!r}: pixels of a map that is scaled by channels",
-                             expected=f"at most {MAX_PRODUCTS}, so that 48 bits never overflow",
-                             found=self.words, fix="use a smaller map")
-        if not self.on_array:
-            return
-        most = MAX_POOL_COLUMNS if self.pool else MAX_FLAG_COLUMNS
-        if self.flags is not None and self.out_cols > most:
-            raise DoesNotFit(
-                f"layer {self.name!r}: {'mini-batch' if self.dense else 'columns'} with "
-                f"{'pooling' if self.pool else self.activation}", expected=f"at most {most}",
-                found=self.out_cols,
-                fix="use a smaller mini-batch" if self.dense else "use a narrower map")
-        pixels = self.out_rows * self.out_cols
-        n, m = self.n, self.m
-        if self.groups is not None:
-            # A section is dense: its absent weights are products too, of zeros.
-            n, m = self.groups.section_n, self.groups.section_m
-        if self.kind.transposed:
-            n, m = m, n
-            if self.bias and weight_gradient:
-                pixels = large.rows * large.cols  # the sums of biases go over the whole output
-        sums = [("forward", n * self.kernel.area, "fewer input channels")]
-        if backward and self.backward:
-            sums.append(("backward", m * self.kernel.area, "fewer output channels"))
-        if weight_gradient:
-            # Only a smaller mini-batch makes this sum shorter, if a single image fits at all.
-            fits = MAX_PRODUCTS // pixels
-            fix = (f"use a mini-batch of at most {fits} images" if fits
-                   else f"use maps of at most {MAX_PRODUCTS} pixels")
-            sums.append(("weight gradient", self.images * pixels, fix))
-        for what, products, fix in sums:
-            if products > MAX_PRODUCTS:
-                raise DoesNotFit(
-                    f"layer {self.name!r}: products in one sum of the {what}",
-                    expected=f"at most {MAX_PRODUCTS}, so that 48 bits never overflow",
-                    found=products, fix=fix)
-
 
     def mirrored(self) -> LayerSpec:
         """Return the windows over the output of a transposed layer, as a layer.
@@ -512,9 +472,10 @@ def _vector_spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, backwa
         index=index, name=layer.name, m=channels, n=channels, nb=x.blocks, kernel=layer.kernel,
         stride=layer.stride, pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=y.rows,
         out_cols=y.cols, activation=layer.activation, pool=False,
-        bias=layer.kind.normalises, x=x, y=y, flags=flags, backward=backward, dense=dense,
+        bias=layer.kind.has_running, x=x, y=y, flags=flags, backward=backward, dense=dense,
         flat_shape=None, m_tile=m_tile, kind=layer.kind, frozen=frozen, drop=layer.drop,
-        curve=layer.curve)
+        curve=layer.curve,
+        norm_group=layer.norm.group if layer.norm is not None else 0)
 
 
 def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bool,
@@ -564,7 +525,8 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         pad_top=layer.pad_top, pad_left=layer.pad_left, out_rows=out_rows, out_cols=out_cols,
         activation=layer.activation, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
         backward=backward, dense=layer.kind.fully_connected, flat_shape=flat_shape,
-        m_tile=m_tile, kind=layer.kind, groups=groups, pointwise=layer.pointwise)
+        m_tile=m_tile, kind=layer.kind, groups=groups, pointwise=layer.pointwise,
+        scale=layer.scale)
 
 
 def bias_spec(spec: LayerSpec) -> LayerSpec:

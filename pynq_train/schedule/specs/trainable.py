@@ -69,7 +69,8 @@ def select(layers: Sequence[FusedLayer], choice: TrainableChoice) -> tuple[Train
     """
     choice = plain_choice(choice)
     if isinstance(choice, str):
-        if choice == "norm" and not any(layer.norm is not None for layer in layers):
+        norms = tuple(layer.name for layer in layers if layer.kind.has_running or layer.scale)
+        if choice == "norm" and not norms:
             raise BadInput("trainable='norm'", expected="a network with normalisation layers",
                            found=f"only {_names(layers)}",
                            fix="use trainable='bias' or trainable='last-layer'")
@@ -81,7 +82,7 @@ def select(layers: Sequence[FusedLayer], choice: TrainableChoice) -> tuple[Train
             return all_from(layers, first[choice])
         patterns: tuple[str, ...] = ("*.bias",) if choice == "bias" else (choice,)
         if choice == "norm":
-            patterns = tuple(layer.name for layer in layers if layer.norm is not None)
+            patterns = norms
     else:
         patterns = choice
     parameters = {(layer.name, part) for layer in layers for part in _PARTS

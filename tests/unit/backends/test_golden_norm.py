@@ -21,7 +21,7 @@ ARENA = (len(SYMBOLS) + 1) * SPACE
 @pytest.mark.parametrize("number", range(80))
 def test_random(number: int, seed: int) -> None:
     rng = random.Random(f"norm{seed + number}")
-    program = NormProgram(number % 4)
+    program = NormProgram(number % len(NormProgram))
     values, params, memory = random_case(rng, program, rng.randint(1, 4), rng.randint(1, 5),
                                          OFFSETS)
     values["pre.rec_off"] = RECORD

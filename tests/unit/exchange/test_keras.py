@@ -235,7 +235,7 @@ def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
     model = keras.Sequential([
         keras.Input((16, 16, 1)), layers.Conv2D(8, 3, name="c"), layers.PReLU(name="leaky"),
         layers.Conv2D(8, (12, 1), padding="same", name="oblong"),
-        layers.LayerNormalization(name="ln"),
+        layers.UnitNormalization(name="ln"),
         layers.Conv2D(8, 3, dilation_rate=2, name="dilated"),
         layers.UpSampling2D(interpolation="bicubic", name="up"),
         layers.Flatten(), layers.Dense(3, activation="softsign", name="d")], name="bad")
@@ -243,7 +243,7 @@ def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
     with pytest.raises(UnsupportedModel) as caught:
         pt.from_keras(model)
     for part in ("network 'bad' has 8 unsupported nodes: ", "leaky (PReLU): use ReLU",
-                 "oblong (Conv2D) has kernel 12x1", "ln (LayerNormalization): use BatchNorm",
+                 "oblong (Conv2D) has kernel 12x1", "ln (UnitNormalization): use BatchNorm",
                  "dilated (Conv2D) has dilation", "up (UpSampling2D)", "d (Dense) has activation",
                  "c (weight) holds 9", "c (bias) holds 9"):
         assert part in str(caught.value), part

@@ -13,22 +13,21 @@ _PREPARE = "prepare the images before the network, or fold it into the weights"
 REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
     "torch": (torch_nodes.INSTEAD, {
         "use ReLU or ReLU6": "prelu selu mish",
-        "use BatchNorm2d": "groupnorm layernorm instancenorm2d localresponsenorm group_norm "
-                           "layer_norm",
+        "use BatchNorm2d or GroupNorm": "localresponsenorm rmsnorm rms_norm",
         _PREPARE: "sub div truediv isub itruediv",
         "write x = x * y, which is not in place": "imul",
         "use AdaptiveAvgPool2d(1)": "adaptivemaxpool2d",
         "use Conv2d": "conv3d", "use convolutions over time": "lstm gru"}),
     "onnx": (onnx_nodes.INSTEAD, {
         "use Relu or Clip 0 .. 6": "PRelu Selu Mish", "use GlobalAveragePool": "GlobalMaxPool",
-        "use BatchNormalization": "InstanceNormalization GroupNormalization LayerNormalization LRN",
+        "use BatchNormalization": "LRN",
         "export the float model": "QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul "
                                   "ConvInteger MatMulInteger DynamicQuantizeLinear Quant "
                                   "BipolarQuant IntQuant FloatQuant Trunc MultiThreshold",
         _PREPARE: "Sub Div", "use convolutions over time": "LSTM GRU"}),
     "keras": (keras_layers.INSTEAD, {
         "use ReLU": "PReLU",
-        "use BatchNormalization": "LayerNormalization GroupNormalization UnitNormalization",
+        "use BatchNormalization or GroupNormalization": "UnitNormalization RMSNormalization",
         "use convolutions over time": "LSTM GRU SimpleRNN Bidirectional",
         "use GlobalAveragePooling2D": "GlobalMaxPooling2D",
         }),
@@ -36,7 +35,8 @@ REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
 NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
     "torch modules": (torch_nodes.MODULES,
         "Conv1d MaxPool1d AvgPool1d AdaptiveAvgPool1d ZeroPad1d ConstantPad1d "
-        "Conv2d Linear BatchNorm2d BatchNorm1d ReLU ReLU6 Hardtanh MaxPool2d AvgPool2d "
+        "Conv2d Linear BatchNorm2d BatchNorm1d GroupNorm LayerNorm InstanceNorm1d InstanceNorm2d "
+        "ReLU ReLU6 Hardtanh MaxPool2d AvgPool2d "
         "AdaptiveAvgPool2d Flatten Dropout Dropout1d Dropout2d AlphaDropout ZeroPad2d "
         "ConstantPad2d Identity Softmax LogSoftmax Upsample UpsamplingNearest2d "
         "UpsamplingBilinear2d ConvTranspose1d ConvTranspose2d LeakyReLU ELU "
@@ -44,7 +44,8 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
     "torch functions": (torch_nodes.FUNCTIONS,
         "sub mul div truediv add iadd cat concat relu relu_ relu6 hardtanh concatenate conv2d "
         "conv1d max_pool1d avg_pool1d adaptive_avg_pool1d "
-        "linear max_pool2d boolean_dispatch avg_pool2d adaptive_avg_pool2d flatten mean reshape "
+        "linear group_norm layer_norm instance_norm max_pool2d boolean_dispatch avg_pool2d "
+        "adaptive_avg_pool2d flatten mean reshape "
         "squeeze unsqueeze dropout dropout1d dropout2d alpha_dropout softmax log_softmax getattr "
         "getitem pad permute interpolate conv_transpose1d conv_transpose2d "
         "multiply leaky_relu leaky_relu_ elu elu_ sigmoid sigmoid_ "
@@ -57,7 +58,8 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
         "Conv2DTranspose Conv1DTranspose "
         "Conv1D DepthwiseConv1D MaxPooling1D AveragePooling1D GlobalAveragePooling1D "
         "ZeroPadding1D SpatialDropout1D "
-        "ReLU Activation Add AveragePooling2D BatchNormalization Concatenate Conv2D Dense "
+        "ReLU Activation Add AveragePooling2D BatchNormalization GroupNormalization "
+        "LayerNormalization Concatenate Conv2D Dense "
         "DepthwiseConv2D Dropout SpatialDropout2D Flatten GlobalAveragePooling2D Identity "
         "MaxPooling2D Normalization Rescaling Reshape SeparableConv2D Softmax UpSampling2D "
         "ZeroPadding2D Multiply LeakyReLU ELU"),

@@ -10,7 +10,7 @@ import pytest
 
 from pynq_train.exchange import torch_nodes as module
 from pynq_train.exchange.draft import Draft
-from pynq_train.exchange.torch_nodes import Call
+from pynq_train.exchange.torch_call import Call
 from pynq_train.exchange.values import BATCH, Value
 from pynq_train.exchange.windows import Refused
 from pynq_train.graph.graph import INPUT

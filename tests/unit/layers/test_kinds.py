@@ -42,24 +42,27 @@ def test_what_each_kind_of_layer_does() -> None:
         "conv": Opcode.CONV, "dense": Opcode.CONV, "norm": Opcode.VECTOR, "add": Opcode.VECTOR,
         "mean": Opcode.VECTOR, "pool": Opcode.POOL, "drop": Opcode.VECTOR, "concat": None,
         "upsample": Opcode.CONV, "transpose": Opcode.CONV, "bilinear": Opcode.CONV,
-        "curve": Opcode.VECTOR, "product": Opcode.VECTOR, "scale": Opcode.VECTOR}
+        "curve": Opcode.VECTOR, "product": Opcode.VECTOR, "scale": Opcode.VECTOR,
+        "group norm": Opcode.VECTOR}
     assert {str(kind): str(kind.backward) for kind in KINDS} == {
         "conv": "backward", "dense": "backward", "norm": "norm", "add": "None", "mean": "spread",
         "pool": "unpool", "drop": "drop", "concat": "view", "upsample": "backward",
         "transpose": "backward", "bilinear": "backward", "curve": "curve", "product": "product",
-        "scale": "product"}
+        "scale": "product", "group norm": "norm"}
     assert of("fully_connected") == {"dense"}
     assert of("convolves") == {"conv", "upsample", "transpose", "bilinear"}
-    assert of("normalises") == {"norm"} and of("reduces") == {"mean"}
+    assert of("normalises") == {"norm", "group norm"} and of("reduces") == {"mean"}
+    assert of("by_image") == {"group norm"} and of("has_running") == {"norm"}
     assert of("to_vector") == {"dense", "mean"}
     assert of("wordwise") == {"norm", "add", "drop", "concat", "curve", "product", "scale"}
     assert of("free_exponent") == {"conv", "dense", "norm", "add", "concat", "upsample",
-                                    "transpose", "bilinear", "curve", "product", "scale"}
+                                    "transpose", "bilinear", "curve", "product", "scale",
+                                    "group norm"}
     assert of("multiplies") == {"product", "scale"} and of("scales") == {"scale"}
     assert of("transposed") == {"upsample", "transpose", "bilinear"}
     assert of("pieced") == {"bilinear"}
     assert of("own_mask") == {"drop"}
-    assert of("reads_masked") == {"norm", "add", "curve", "product", "scale"}
+    assert of("reads_masked") == {"norm", "add", "curve", "product", "scale", "group norm"}
 
 
 def test_what_each_kind_of_node_does() -> None:

@@ -20,7 +20,7 @@ from pynq_train.hw.commands import (
     unpack_descriptor,
 )
 from pynq_train.hw.curves import TABLES
-from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.norm import BACK, GROUPED, NormProgram
 from pynq_train.program import access
 from pynq_train.program.access import accesses, row_spans
 from pynq_train.program.spans import Spans
@@ -139,7 +139,7 @@ def test_norm(program: NormProgram, parts: int, blocks: int) -> None:
     fields, _, _ = norm_cases.random_case(random.Random(1), program, blocks, parts, at)
     f = made(fields)
     channel, pair = 4 * blocks, 8 * blocks
-    back = program in (NormProgram.BACKWARD, NormProgram.BACKWARD_FROZEN)
+    back, grouped = program in BACK, program in GROUPED
     sums: set[int] = set()
     if program != NormProgram.FORWARD_FROZEN:
         for part in range(parts):
@@ -150,12 +150,14 @@ def test_norm(program: NormProgram, parts: int, blocks: int) -> None:
         return words(start, channel) | words(start + f["n.p_step"], channel)
 
     running, kept = words(at["running"], pair), words(at["kept"], pair)
-    reads = {"masters": twice(at["masters"])} | ({"sums": sums} if sums else {})
+    reads = {} if grouped else {"masters": twice(at["masters"])}
+    reads |= {"sums": sums} if sums else {}
     writes = {"coefficients": words(at["table"], pair)}
-    if back:
-        reads["statistics"], writes["gradients"] = kept, twice(at["gradients"])
-    else:
-        reads["running statistics"], writes["statistics"] = running, kept
+    (reads if back else writes)["statistics"] = kept
+    if back and not grouped:
+        writes["gradients"] = twice(at["gradients"])
+    elif not grouped:
+        reads["running statistics"] = running
     if program == NormProgram.FORWARD:
         writes["running statistics"] = running
     found = seen(f)

@@ -20,7 +20,8 @@ from pynq_train.program.spans import Spans
 from pynq_train.program.unit_meaning import agreements, touched_by_units
 
 NETS = ("all kinds", "residual", "pools", "dropout", "flat dropout", "frozen", "shortcut",
-        "multiplied", "groups", "twice", "pooled blocks", "rectangles", "rectangular pools", "line")
+        "multiplied", "groups", "twice", "pooled blocks", "rectangles", "rectangular pools", "line",
+        "group norms")
 COMMON = {"pre.param", "pre.rec_off"}
 UPDATE = {"u.u_count", "u.u_plain", "u.u_copy"}
 DROPS = {f"v.d_{name}" for name in ("first", "step", "image", "block", "least", "tensor")}
@@ -36,8 +37,8 @@ AGREED = {
     Opcode.VECTOR: (COMMON | {f"v.v_{name}" for name in (
         "images", "blocks", "words", "b", "spread", "reduce", "write", "sums", "square", "table",
         "btable", "relu", "clip", "flags", "mask_a", "mask_b", "drop")}, DROPS),
-    Opcode.NORM: (COMMON | CONSTANTS | {"n.n_program", "n.n_blocks", "n.p_off", "n.p_step"},
-                  {"n.n_parts", "n.s_off", "n.n_step", "n.d_off"}),
+    Opcode.NORM: (COMMON | CONSTANTS | {"n.n_program", "n.n_blocks", "n.n_join"},
+                  {"n.n_parts", "n.s_off", "n.n_step", "n.d_off", "n.p_off", "n.p_step"}),
 }
 """Fields that say the same as the geometry: always, and where they mean something."""
 

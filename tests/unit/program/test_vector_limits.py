@@ -9,7 +9,7 @@ from reference_models.vector_cases import SYMBOLS, layout, random_drop
 
 from pynq_train.errors import IllegalProgram
 from pynq_train.hw.commands import Opcode, pack_descriptor, unpack_descriptor
-from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.norm import GROUPED, NormProgram
 from pynq_train.program.vectors import check_norm, check_vector
 
 OFFSETS = {f"v.{name}_off": 4096 * k for k, name in enumerate(SYMBOLS)}
@@ -155,7 +155,8 @@ TOP = 1 << 30
 
 
 @pytest.mark.parametrize(("planted", "text"), [
-    ({"n_program": 4}, r"n_program: expected 0\.\.3, found 4"),
+    ({"n_program": 6}, r"n_program: expected 0\.\.5, found 6"),
+    ({"n_join": 1}, "n_join: expected 0: channels have statistics of their own, found 1"),
     ({"n_blocks": 0}, "n_blocks: expected 1 or more, found 0"),
     ({"n_parts": 0}, "n_parts: expected 1 or more, found 0"),
     *(({f"n_{name}_m": value}, rf"n_{name}_m: expected 0, or {TOP}\.\.{2 * TOP - 1}, found {value}")
@@ -167,9 +168,72 @@ def test_rules_of_a_normalisation(planted: dict[str, int], text: str) -> None:
 
 
 @pytest.mark.parametrize("changes", [
-    *({"n_program": int(program)} for program in NormProgram), {"n_blocks": 65535},
+    *({"n_program": int(program)} for program in NormProgram if program not in GROUPED),
+    {"n_blocks": 65535},
     {"n_parts": 255},
     *({f"n_{name}_m": value} for name in ("mean", "var", "eps") for value in (0, TOP, 2 * TOP - 1)),
 ])
 def test_the_last_legal_normalisation(changes: dict[str, int]) -> None:
     check_norm("it", norm(**changes))
+
+
+def groups(group: int, blocks: int = 6, images: int = 3, words: int = 20, **changes: int
+           ) -> dict[str, int]:
+    """A VECTOR over an image's groups of channels; ``changes`` have their sections in front."""
+    together = max(group // 4, 1)
+    plane, row = 8 * words, 8 * (-(-words // 16))
+    geometry = {"gc.count": images, "gv.blocks": blocks, "gv.pixels": words, "gv.group": group,
+                "gv.write": 1, "gv.a_image": plane * blocks, "gv.a_block": plane,
+                "gv.y_image": plane * blocks, "gv.y_block": plane}
+    sizes = {"v.v_images": together, "v.v_blocks": images * blocks // together, "v.v_words": words,
+             "v.m_words": row // 8, "v.v_step": plane, "v.v_jump": plane, "v.m_step": row,
+             "v.m_jump": row, "v.v_write": 1}
+    return made({"pre.opcode": int(Opcode.VECTOR), **OFFSETS, **sizes, **geometry, **changes})
+
+
+@pytest.mark.parametrize("group", [1, 2, 4, 8, 12, 24])
+def test_groups_of_channels(group: int) -> None:
+    check_vector("it", groups(group))
+
+
+@pytest.mark.parametrize(("group", "planted", "text"), [
+    (3, {}, "gv.group: expected 1, 2, or channel blocks that divide 6, found 3"),
+    (16, {}, "gv.group: expected 1, 2, or channel blocks that divide 6, found 16"),
+    (10, {}, "gv.group: expected 1, 2, or channel blocks that divide 6, found 10"),
+    (8, {"v.v_step": 320}, "v_step and v_jump: expected 160 both, .*found 320"),
+    (8, {"v.v_jump": 320}, "v_step and v_jump: expected 160 both"),
+    (8, {"v.m_step": 24}, "m_step and m_jump: expected 16 both, .*found 24"),
+    (8, {"v.m_jump": 8}, "m_step and m_jump: expected 16 both"),
+    (8, {"gv.a_image": 968}, "gv.a_image: expected 960: there are no gaps .*found 968"),
+    (8, {"gv.y_image": 1920}, "gv.y_image: expected 960: there are no gaps"),
+    (8, {"gv.dense": 1}, "gv.dense: expected 0 with gv.group, found 1"),
+    (8, {"gv.drop": 1}, "gv.drop: expected 0 with gv.group, found 1"),
+])
+def test_rules_of_groups(group: int, planted: dict[str, int], text: str) -> None:
+    with pytest.raises(IllegalProgram, match=f"it: {text}"):
+        check_vector("it", groups(group, **planted))
+
+
+def grouped(group: int, **changes: int) -> dict[str, int]:
+    """A NORM of an image's groups; ``changes`` have their sections in front."""
+    return made({"pre.opcode": int(Opcode.NORM), "n.n_blocks": 9, "n.n_parts": 1,
+                 "n.n_program": int(NormProgram.FORWARD_GROUP), "n.n_join": min(group, 4) - 1,
+                 "gc.count": 3, "gn.blocks": 6, "gn.group": group, "gn.parts": 1, **changes})
+
+
+@pytest.mark.parametrize("group", [1, 2, 4, 8, 24])
+def test_coefficients_of_groups(group: int) -> None:
+    check_norm("it", grouped(group))
+
+
+@pytest.mark.parametrize(("planted", "text"), [
+    ({"n.n_join": 2}, "n_join: expected 0, 1 or 3, found 2"),
+    ({"gn.group": 0}, "gn.group: expected channels of a group, found 0"),
+    ({"n.n_program": 0, "n.n_join": 0}, "gn.group: expected 0, found 8"),
+    ({"gn.group": 16}, "gn.group: expected 1, 2, or channel blocks that divide 6, found 16"),
+    ({"gn.frozen": 1}, "gn.frozen: expected 0: groups have no running statistics, found 1"),
+    ({"n.n_parts": 2}, "n_parts: expected 1: each image has sums of its own, found 2"),
+])
+def test_rules_of_coefficients_of_groups(planted: dict[str, int], text: str) -> None:
+    with pytest.raises(IllegalProgram, match=f"it: {text}"):
+        check_norm("it", grouped(8, **planted))
