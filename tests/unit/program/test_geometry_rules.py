@@ -21,7 +21,7 @@ from pynq_train.program.unit_meaning import agreements, touched_by_units
 
 NETS = ("all kinds", "residual", "pools", "dropout", "flat dropout", "frozen", "shortcut",
         "multiplied", "groups", "twice", "pooled blocks", "rectangles", "rectangular pools", "line",
-        "group norms")
+        "group norms", "curves", "gates")
 COMMON = {"pre.param", "pre.rec_off"}
 UPDATE = {"u.u_count", "u.u_plain", "u.u_copy"}
 DROPS = {f"v.d_{name}" for name in ("first", "step", "image", "block", "least", "tensor")}
@@ -36,7 +36,8 @@ AGREED = {
         "p_top", "p_left", "p_back", "p_argmax")}, set()),
     Opcode.VECTOR: (COMMON | {f"v.v_{name}" for name in (
         "images", "blocks", "words", "b", "spread", "reduce", "write", "sums", "square", "table",
-        "btable", "relu", "clip", "flags", "mask_a", "mask_b", "drop")}, DROPS),
+        "btable", "relu", "clip", "flags", "mask_a", "mask_b", "drop", "factor", "lanes")}
+        | {"v.k_log"}, DROPS),
     Opcode.NORM: (COMMON | CONSTANTS | {"n.n_program", "n.n_blocks", "n.n_join"},
                   {"n.n_parts", "n.s_off", "n.n_step", "n.d_off", "n.p_off", "n.p_step"}),
 }
@@ -143,7 +144,8 @@ def test_every_field_of_the_geometry_counts(opcode: Opcode) -> None:
 VERIFIED = [
     ("residual", Opcode.VECTOR, "v.v_square", 1), ("residual", Opcode.NORM, "n.n_eps_e", 1),
     ("residual", Opcode.UPDATE, "pre.param", -1), ("all kinds", Opcode.SOFTMAX, "f.f_mse", 1),
-    ("dropout", Opcode.VECTOR, "v.d_tensor", 1)]
+    ("dropout", Opcode.VECTOR, "v.d_tensor", 1), ("curves", Opcode.VECTOR, "v.k_log", 1),
+    ("curves", Opcode.VECTOR, "v.v_lanes", 1)]
 
 
 @pytest.mark.parametrize(("name", "opcode", "field", "more"), VERIFIED)

@@ -90,6 +90,50 @@ def test_numbers_count_only_in_a_dropout() -> None:
     check_vector("it", vector(3, 2, 20, d_step=7))
 
 
+CURVE = {"v_factor": 1, "k_log": 9}
+SLOPE = {"v_factor": 2, "k_log": 3, "v_b": 1}
+PRODUCT = {"v_factor": 3, "v_b": 1}
+
+
+@pytest.mark.parametrize("fields", [
+    CURVE, {**CURVE, "k_log": 3, "v_lanes": 3, "v_relu": 1}, SLOPE, {**SLOPE, "v_mask_a": 1},
+    PRODUCT, {**PRODUCT, "v_spread": 1}, {**PRODUCT, "v_reduce": 1, "v_sums": 1}])
+def test_legal_factors(fields: dict[str, int]) -> None:
+    check_vector("it", vector(3, 2, 20, **fields))
+
+
+@pytest.mark.parametrize(("fields", "text"), [
+    ({**CURVE, "k_log": 2}, "k_log: expected 3..9, found 2"),
+    ({**SLOPE, "k_log": 10}, "k_log: expected 3..9, found 10"),
+    ({**PRODUCT, "k_log": 3}, "k_log: expected 0 without a curve, found 3"),
+    ({"k_log": 3}, "k_log: expected 0 without a curve, found 3"),
+    ({**SLOPE, "v_lanes": 1}, "v_lanes: expected 0 without a curve, found 1"),
+    ({"v_lanes": 1}, "v_lanes: expected 0 without a curve, found 1"),
+    ({**CURVE, "v_table": 1}, "v_table: expected none with factor CURVE, found 1"),
+    ({**SLOPE, "v_btable": 1}, "v_btable: expected none with factor SLOPE, found 1"),
+    ({**PRODUCT, "v_flags": 1}, "v_flags: expected none with factor PRODUCT, found 1"),
+    ({**PRODUCT, "v_relu": 1, "v_clip": 1}, "v_clip: expected none with factor PRODUCT, found 1"),
+    ({**PRODUCT, "v_write": 0, "v_sums": 1}, "v_write: expected set with factor PRODUCT, found 0"),
+    ({**CURVE, "v_reduce": 1}, "v_reduce: expected none with factor CURVE, found 1"),
+    ({**SLOPE, "v_b": 0}, "v_b: expected set with factor SLOPE, found 0"),
+    ({**PRODUCT, "v_b": 0}, "v_b: expected set with factor PRODUCT, found 0")])
+def test_factors_that_do_not_stand_with_others(fields: dict[str, int], text: str) -> None:
+    with pytest.raises(IllegalProgram, match=text):
+        check_vector("it", vector(3, 2, 20, **fields))
+
+
+@pytest.mark.parametrize("factor", [CURVE, SLOPE, PRODUCT])
+def test_a_dropout_has_no_factor(factor: dict[str, int]) -> None:
+    with pytest.raises(IllegalProgram, match="v_drop: expected none with factor"):
+        check_vector("it", descriptor(3, 2, 20, v_flags=0, **factor))
+
+
+def test_sums_of_products_fit_48_bits() -> None:
+    check_vector("it", vector(1, 1, 1 << 17, **PRODUCT, v_reduce=1))
+    with pytest.raises(IllegalProgram, match="v_words: expected at most 131072 products in a sum"):
+        check_vector("it", vector(1, 1, (1 << 17) + 1, **PRODUCT, v_reduce=1))
+
+
 @pytest.mark.parametrize(("planted", "text"), [
     ({"v_clip": 1}, "v_clip: expected v_relu with it, found none"),
     ({"v_relu": 1, "v_write": 0, "v_flags": 0, "v_sums": 1},
