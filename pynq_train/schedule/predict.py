@@ -6,7 +6,7 @@ The cycle model (``pynq_train.cycles``) runs the descriptor fields; nothing is c
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pynq_train.cycles import Command, Engine, Trace
 from pynq_train.cycles.vector import block_cycles
@@ -58,6 +58,18 @@ class Prediction:
     clock_mhz: float
     batch: int
 
+    def then(self, other: Prediction) -> Prediction:
+        """Return this run and another one behind it; time between the two does not count."""
+        cycles = self.cycles
+        return replace(
+            self, cycles=cycles + other.cycles,
+            starts=self.starts + tuple(cycles + one for one in other.starts),
+            ends=self.ends + tuple(cycles + one for one in other.ends),
+            arrays=self.arrays + tuple((cycles * bool(end) + begin, cycles * bool(end) + end)
+                                       for begin, end in other.arrays),
+            limits=self.limits + other.limits, bytes_read=self.bytes_read + other.bytes_read,
+            bytes_written=self.bytes_written + other.bytes_written, macs=self.macs + other.macs)
+
     @property
     def utilisation(self) -> float:
         """Useful multiply-adds per multiplier and cycle, 0 to 1."""
@@ -105,7 +117,10 @@ def predict_program(program: ProgramImage, board: Board, batch: int,
     """
     commands = [Command(fields, _tap_weights(descriptor))
                 for descriptor, fields in zip(program.descriptors, program.fields)]
-    return _run(commands, program.descriptors, board, batch, memory, retired)
+    first, *others = (_run(commands[run.start : run.stop],
+                           program.descriptors[run.start : run.stop], board, batch, memory,
+                           retired) for run in program.runs)
+    return first.then(others[0]) if others else first
 
 
 def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:

@@ -67,11 +67,12 @@ class HlsTrainer:
                 raise BadInput(f"{HLS_CSIM}: trainable", found=f"layer {layer.name!r} frozen",
                                expected="'all': EF-Train updates every layer",
                                fix="use trainable='all'")
-        if plan.loss.mse or plan.loss.smoothing:
-            raise BadInput(f"{HLS_CSIM}: loss", expected="cross-entropy without label smoothing",
-                           found=plan.loss.kind if plan.loss.mse
-                           else f"label_smoothing={plan.loss.smoothing}",
-                           fix="leave loss and label_smoothing out")
+        if plan.loss.mse or plan.loss.smoothing or plan.loss.on_host:
+            raise BadInput(f"{HLS_CSIM}: loss", expected="cross-entropy without label smoothing, "
+                           "of a label for each image",
+                           found=f"label_smoothing={plan.loss.smoothing}" if plan.loss.smoothing
+                           else plan.loss.kind, fix="leave loss and its options out, or use "
+                           "another board")
         self.plan = plan
         self.policy = policy
         params = {name: own.params() for name, own in masters.items()}
