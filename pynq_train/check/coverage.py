@@ -38,7 +38,8 @@ def _crosses() -> dict[str, dict[str, Axes]]:
 
 # Bare weights have no momentum that could look ahead; the softmax unit reads vectors of classes.
 _IMPOSSIBLE = {(_STEP, "momentum x Nesterov", ("0", "1")),
-               (_STEP, "loss of the host x output", ("cross-entropy", "vector"))}
+               (_STEP, "loss of the host x output", ("cross-entropy", "vector")),
+               (_STEP, "loss of the host x output", ("weighted cross-entropy", "vector"))}
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Coverage:
         loss, batch = plan.loss, plan.batch
         if loss.on_host:
             kind = {BINARY: "binary", MSE: "squared error of numbers"}.get(loss.kind, loss.kind)
-            of = {"loss of the host x output": (
+            of: dict[str, Bin] = {"loss of the host x output": (
                 f"weighted {kind}" if loss.weights else kind,
                 _OUTPUTS[plan.layers[-1].out_shape[1:] != (1, 1)])}
         else:

@@ -24,7 +24,6 @@ class Options:
         accumulate: mini-batches of an update.
         missing: images that the last mini-batch of training lacks, if it has more than these.
         end: number of the loss behind what the softmax unit does not read, 0 to 7.
-        host: whether the host computes the loss in any case.
     """
 
     momentum: float
@@ -34,7 +33,6 @@ class Options:
     accumulate: int
     missing: int
     end: int = field(default=0, repr=False)
-    host: bool = field(default=False, repr=False)
 
     @classmethod
     def of(cls, seed: int) -> Options:
@@ -48,8 +46,8 @@ class Options:
         accumulate = 2 if draw.chance(20) and not nesterov else 1
         return cls(momentum, nesterov, loss, smoothing, accumulate,
                    draw.between(1, 3) if draw.chance(40) else 0,
-                   # Streams of their own: these came later, and must not change the others.
-                   (ends := Draw(seed, _END_STREAM)).below(8), ends.chance(12))
+                   # A stream of its own: it came later, and must not change the others.
+                   Draw(seed, _END_STREAM).below(8))
 
     def loss_of(self, classes: int) -> Loss:
         """Return the loss for a network of ``classes`` outputs."""

@@ -43,10 +43,11 @@ def with_random_end(net: RandomNet, seed: int) -> RandomNet:
         return net
     place = _map_before(graph)
     # Normalisations of vectors are rare: they stay.
-    if draw.chance(25) or any(isinstance(op, BatchNorm) for op in graph.ops[place + 1 :]):
+    if draw.chance(30) or any(isinstance(op, BatchNorm) for op in graph.ops[place + 1 :]):
         ops: list[Op] = list(graph.ops[:-1])
-        ops.append(replace(last, units=1 if draw.chance(50) else last.units))
-        if draw.chance(50):
+        single = draw.chance(60)
+        ops.append(replace(last, units=1 if single else last.units))
+        if not single or draw.chance(25):
             ops.append(activation(draw, 30)("behind", (last.name,)))
         return replace(net, graph=replace(graph, ops=tuple(ops)))
     shape = graph.input_shape if place < 0 else graph.shapes[place]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array
 from pynq_train.check.options import Options
 from pynq_train.graph.rng import hash_u64, normal_float32
-from pynq_train.layers.ends import is_classifier, read_by_softmax
+from pynq_train.layers.ends import is_bare, read_by_softmax
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.quant.loss import BINARY, CROSS_ENTROPY, HUBER, MSE, Loss
 from pynq_train.schedule.plan import Plan, loss_at
@@ -30,10 +30,12 @@ def loss_of(options: Options, layers: Sequence[FusedLayer], batch: int) -> Loss:
         batch: images of a mini-batch.
     """
     classes = layers[-1].out_channels
-    if read_by_softmax(layers) and not options.host:
+    if read_by_softmax(layers):
         return options.loss_of(classes)
-    if not is_classifier(layers):
+    if not is_bare(layers[-1]):
         chosen = (MSE, HUBER)[options.end % 2]
+    elif classes == 1:
+        chosen = (BINARY, BINARY, MSE, HUBER)[options.end % 4]
     else:
         chosen = (CROSS_ENTROPY, BINARY, MSE, HUBER)[options.end % 4]
     more: dict[str, object] = {}

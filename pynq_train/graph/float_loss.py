@@ -117,13 +117,12 @@ class FloatLoss:
             return self._one_hot(outputs, targets.astype(np.int64))
         error = outputs - targets.astype(np.float32)
         if self.kind == "mse":
-            each, slope = np.square(error), 2 * error
+            each, slope = np.square(error), error * np.float32(2 / error.size)
         else:
             size, delta = np.abs(error), np.float32(self.delta)
             each = np.where(size <= delta, error * error / 2, delta * (size - delta / 2))
-            slope = np.clip(error, -delta, delta)
-        return (float(each.mean(dtype=np.float64)), (slope / np.float32(error.size)),
-                float(error.size), 0, 0)
+            slope = np.clip(error, -delta, delta) * np.float32(1 / error.size)
+        return float(each.mean(dtype=np.float64)), slope, float(error.size), 0, 0
 
     def _labels(self, outputs: FloatArray, targets: npt.NDArray[np.generic]
                 ) -> tuple[float, FloatArray, float, int, int]:

@@ -191,13 +191,13 @@ class FloatTrainer:
             BadInput: there is no image, or not one label for each.
         """
         images, y = np.asarray(x), np.asarray(labels)
-        if len(images) == 0 or len(y) != len(images) or y.shape not in self._shapes(len(y)):
+        if len(images) == 0 or len(y) != len(images) or not self._suits(y, len(y)):
             raise BadInput("evaluation data", expected="one label per image, at least one image",
                            found=f"{len(images)} images, labels of shape {y.shape}")
         loss, weight, correct, answers = 0.0, 0.0, 0, 0
         for begin in range(0, len(images), batch):
-            part = self._shaped(y[begin : begin + batch])
-            found = self._loss(self._maps_of(self.logits(images[begin : begin + batch])), part)
+            found = self._loss_of(self.logits(images[begin : begin + batch]),
+                                  y[begin : begin + batch])
             loss, weight = loss + found[0] * found[2], weight + found[2]
             correct, answers = correct + found[3], answers + found[4]
         return loss / weight if weight else 0.0, correct / answers if answers else math.nan
@@ -205,28 +205,36 @@ class FloatTrainer:
     # -- private ---------------------------------------------------------------------------------
 
     def _shapes(self, count: int) -> list[tuple[int, ...]]:
-        """Return the shapes that the targets of ``count`` images may have."""
+        """Return the shapes that the targets of ``count`` images should have.
+
+        Beside these others are taken that say the same: with axes of one pixel; of a map one label
+        for each image, among all its outputs.
+        """
         channels, rows, cols = self.graph.output_shape
         vector = rows * cols == 1
         found: list[tuple[int, ...]] = []
         if self.loss in ("cross-entropy", "mse"):
             found.append((count,) if vector else (count, rows, cols))
-            if vector:
-                found.append((count, 1, 1))
         if self.loss != "cross-entropy":
-            found += [(count, channels)] if vector else []
-            found.append((count, channels, rows, cols))
+            found.append((count, channels) if vector else (count, channels, rows, cols))
         return found
 
-    def _shaped(self, y: Array) -> Array:
-        """Return targets with the axes that the loss wants."""
-        if self.loss != "cross-entropy" and y.ndim in (2, 4):
-            return y.reshape(len(y), *self.graph.output_shape)
-        return y
+    def _suits(self, y: Array, count: int) -> bool:
+        """Return whether targets have a shape that the loss can take."""
+        shapes = self._shapes(count)
+        also = [shape + (1, 1) for shape in shapes] if len(shapes[0]) < 3 else [(count,)]
+        return y.shape in shapes + (also if self.loss in ("cross-entropy", "mse") else also[:1])
 
-    def _maps_of(self, outputs: FloatArray) -> FloatArray:
-        """Return outputs with axes for rows and columns."""
-        return outputs.reshape(len(outputs), *self.graph.output_shape)
+    def _loss_of(self, outputs: FloatArray, y: Array
+                 ) -> tuple[float, FloatArray, float, int, int]:
+        """Return loss and gradient of outputs ``(images, values)`` (:class:`FloatLoss`)."""
+        shape: tuple[int, ...] = self.graph.output_shape
+        if y.ndim == 1 and self.loss in ("cross-entropy", "mse"):
+            shape = (self.graph.classes, 1, 1)
+        elif self.loss in ("binary-cross-entropy", "huber") or (
+                self.loss == "mse" and y.ndim in (2, 4)):
+            y = y.reshape(len(y), *shape)
+        return self._loss(outputs.reshape(len(outputs), *shape), y)
 
     def _check(self, x: npt.ArrayLike) -> FloatArray:
         """Return images as float32; BadInput unless they have the network's input shape."""
@@ -264,12 +272,11 @@ class FloatTrainer:
         """Return loss, gradients by layer name and what each operation kept of its forward pass."""
         images = self._check(x)
         y = np.asarray(labels)
-        wanted = self._shapes(len(images))
-        if y.shape not in wanted:
-            raise BadInput("labels", expected=" or ".join(f"shape {shape}" for shape in wanted),
-                           found=y.shape)
+        if not self._suits(y, len(images)):
+            raise BadInput("labels", found=y.shape, expected=" or ".join(
+                f"shape {shape}" for shape in self._shapes(len(images))))
         logits, traces = self._forward(images, Mode(True, self.seed, self.steps))
-        loss, grad, weight, correct, answers = self._loss(self._maps_of(logits), self._shaped(y))
+        loss, grad, weight, correct, answers = self._loss_of(logits, y)
         result = FloatStep(loss, correct, len(y), answers, weight)
         return result, self._backward(traces, grad), traces
 

@@ -21,7 +21,7 @@ def check_classifier(layers: Sequence[FusedLayer]) -> None:
         UnsupportedModel: it does not; the text says what to do.
     """
     last = layers[-1]
-    if not _bare(last):
+    if not is_bare(last):
         found = str(last.activation) if last.activation.has_flags else "max pooling"
         raise UnsupportedModel(
             f"the last layer {last.name!r} must yield the logits", expected="nothing behind it",
@@ -37,10 +37,10 @@ def check_classifier(layers: Sequence[FusedLayer]) -> None:
 
 def is_classifier(layers: Sequence[FusedLayer]) -> bool:
     """Return whether a network ends with logits of at least two classes."""
-    return _bare(layers[-1]) and layers[-1].out_channels > 1
+    return is_bare(layers[-1]) and layers[-1].out_channels > 1
 
 
-def _bare(last: FusedLayer) -> bool:
+def is_bare(last: FusedLayer) -> bool:
     """Return whether nothing stands behind the sums of a layer."""
     return not (last.activation.has_flags or last.pool or last.kind.windowed)
 

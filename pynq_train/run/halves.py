@@ -98,14 +98,11 @@ def elements(data: NDArray[np.uint8], layout: MapLayout) -> NDArray[np.int16]:
                        layout.col_stride, _CODE_BYTES))
 
 
-def joined(results: list[RunResult]) -> RunResult:
-    """Return the runs of a step as one."""
-    first, *others = results
-    for other in others:
-        counters = {name: value + other.counters.get(name, 0)
-                    for name, value in first.counters.items()}
-        first = RunResult(first.cycles + other.cycles, counters, other.status)
-    return first
+def joined(first: RunResult, second: RunResult) -> RunResult:
+    """Return both runs of a step as one."""
+    counters = {name: value + second.counters.get(name, 0)
+                for name, value in first.counters.items()}
+    return RunResult(first.cycles + second.cycles, counters, second.status)
 
 
 def with_loss(outcome: StepOutcome, found: HostResult) -> StepOutcome:

@@ -96,8 +96,8 @@ class Session:
         self._then: Batch | None = None
         self._ahead: tuple[Batch, int, Frame] | None = None
         self._requests: dict[tuple[str, bool, bool], tuple[RunRequest, ...]] = {}
-        self._written: Between | None = None  # of the step that stands in memory
-        self._said: HostResult | None = None  # of its loss
+        self._written: Between | None = None  # of the step in memory, and what was found of it
+        self._said: HostResult | None = None
         self._settled_for: dict[int, tuple[ExponentPolicy, StepExponents]] = {}
         self._blocks: dict[int, tuple[StepExponents, bytes]] = {}  # of evaluations, by valid images
         self._results = ResultTable(plan, self.evaluation.descriptors)
@@ -479,9 +479,10 @@ class Session:
         self._write(as_batch(images), labels, pack_step_block(self.plan, params))
         self._written = None if used is None else self._between(labels, used)
 
-    def request(self, program: ProgramImage, count: int | None = None) -> RunRequest:
+    def request(self, program: ProgramImage, count: int | None = None,
+                meanwhile: Callable[[], None] | None = None) -> RunRequest:
         """The (first) run of a program, or of its first ``count`` descriptors."""
-        first = self.requests(program)[0]
+        first = self.requests(program, meanwhile)[0]
         return first if count is None else replace(first, descriptor_count=count)
 
     def requests(self, program: ProgramImage, meanwhile: Callable[[], None] | None = None
@@ -513,10 +514,10 @@ class Session:
         self._then, self._said = then, None
         if len(requests) == 1:
             return self._one_run(requests[0])
-        results = [self._one_run(requests[0])]
+        first = self._one_run(requests[0])
         if self._written is not None:
             self._said = self._written.run(self.plan, self.backend)
-        return joined([*results, self._one_run(requests[1])])
+        return joined(first, self._one_run(requests[1]))
 
     def _one_run(self, request: RunRequest) -> RunResult:
         """Run one half of a program, or all of it."""
@@ -529,7 +530,8 @@ class Session:
                 for symbol, data in self._weights().items():
                     at = self.plan.memory[symbol].offset
                     image[at : at + data.nbytes] = data
-            path = keep(Failure.of(self.plan, self.backend.name, request, image, str(error)))
+            path = keep(Failure.of(self.plan, self.backend.name, replace(request, meanwhile=None),
+                                   image, str(error)))
             if path is not None:
                 error.add(advice(path))
             raise

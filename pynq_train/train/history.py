@@ -203,12 +203,12 @@ class Tally:
 
     loss: float = 0.0
     correct: int = 0
-    answers: int | None = None
     images: int = 0
     cycles: int = 0
     saturations: int = 0
     seconds: float = 0.0
     tensors: dict[str, int] = field(default_factory=dict)
+    answers: int | None = None
 
     def add(self, loss: float, correct: int, images: int, cycles: int = 0,
             saturations: Mapping[str, int] | None = None, answers: int | None = None) -> None:

@@ -104,7 +104,7 @@ def test_targets_of_other_kinds_stay_as_they_are(tmp_path: Path, y: np.ndarray) 
 
 
 def test_targets_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="'y' of .*: expected finite float32 numbers"):
+    with pytest.raises(BadInput, match=r"'y' of .*: expected finite float32 numbers"):
         data.load_npz(save(tmp_path, x=X, y=np.full((len(Y), 2), np.nan)))
 
 

@@ -211,8 +211,9 @@ def test_the_command_line_trains_on_targets_of_other_kinds(tmp_path: Path) -> No
     found = json.loads(said.read_text())
     assert found["accuracy"] is None and found["mae"] > 0
     np.savez(data, x=x, y=PIXELS[:, 0, 0])
-    assert main(["train", "--model", "digits", "--class-weights", "1", "2", "3", "--ignore-index", "1",
-                 "--batch", "16", "--epochs", "1", "--out", str(model), *common]) == 0
+    assert main(["train", "--model", "digits", "--class-weights", "1", "2", "3",
+                 "--ignore-index", "1", "--batch", "16", "--epochs", "1", "--out", str(model),
+                 *common]) == 0
     assert pt.load(model).plan.loss.weights == (1.0, 2.0, 3.0)
 
 
