@@ -37,7 +37,9 @@ def loss_of(options: Options, layers: Sequence[FusedLayer], batch: int) -> Loss:
     elif classes == 1:
         chosen = (BINARY, BINARY, MSE, HUBER)[options.end % 4]
     else:
-        chosen = (CROSS_ENTROPY, BINARY, MSE, HUBER)[options.end % 4]
+        # Numbers come behind activations as well.
+        chosen = (CROSS_ENTROPY, BINARY, CROSS_ENTROPY,
+                  (MSE, HUBER)[options.end // 4])[options.end % 4]
     more: dict[str, object] = {}
     if chosen == HUBER:
         more = {"delta": 0.5}
