@@ -35,6 +35,20 @@ def check_classifier(layers: Sequence[FusedLayer]) -> None:
                 "'huber' for a number")
 
 
+def check_bare(layers: Sequence[FusedLayer]) -> None:
+    """Check that a network ends with outputs whose sigmoids are probabilities.
+
+    Raises:
+        UnsupportedModel: something stands behind them.
+    """
+    last = layers[-1]
+    if not is_bare(last):
+        raise UnsupportedModel(
+            f"the last layer {last.name!r}: binary cross-entropy", expected="nothing behind it",
+            found=str(last.activation) if last.activation.has_flags else "max pooling",
+            fix="remove it: the sigmoid follows by itself")
+
+
 def is_classifier(layers: Sequence[FusedLayer]) -> bool:
     """Return whether a network ends with logits of at least two classes."""
     return is_bare(layers[-1]) and layers[-1].out_channels > 1

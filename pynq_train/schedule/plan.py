@@ -16,10 +16,16 @@ from pynq_train.layers.backward_graph import (
     build_backward_graph,
     inference_mode_norms,
 )
-from pynq_train.layers.ends import check_classifier, read_by_softmax
+from pynq_train.layers.ends import (
+    check_bare,
+    check_classifier,
+    is_bare,
+    is_classifier,
+    read_by_softmax,
+)
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.quant import QuantLayer
-from pynq_train.quant.loss import BINARY, CROSS_ENTROPY, PLAIN_LOSS, Loss
+from pynq_train.quant.loss import BINARY, CROSS_ENTROPY, MSE, PLAIN_LOSS, Loss
 from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.memory.place import Tensors, place
 from pynq_train.schedule.memory.turns import take_turns
@@ -174,8 +180,8 @@ def loss_at(layers: Sequence[FusedLayer], batch: int, kind: str | None = None, *
     Args:
         layers: the network.
         batch: images of a mini-batch.
-        kind: one of :data:`~pynq_train.quant.loss.LOSSES` (default: cross-entropy, or the binary
-            one where there is a single output).
+        kind: one of :data:`~pynq_train.quant.loss.LOSSES` (default: cross-entropy, the binary one
+            where there is a single output, the squared error of numbers behind an activation).
         options: of the :class:`~pynq_train.quant.loss.Loss`.
 
     Raises:
@@ -183,9 +189,13 @@ def loss_at(layers: Sequence[FusedLayer], batch: int, kind: str | None = None, *
     """
     channels, rows, cols = layers[-1].out_shape
     if kind is None:
-        kind = CROSS_ENTROPY if channels > 1 else BINARY
+        kind = (CROSS_ENTROPY if is_classifier(layers) else BINARY if is_bare(layers[-1])
+                else MSE)
+        options = {"values": True} if kind == MSE else options
     if kind == CROSS_ENTROPY:
         check_classifier(layers)
+    elif kind == BINARY:
+        check_bare(layers)
     found = Loss(kind, classes=channels, positions=rows * cols,
                  aside=not read_by_softmax(layers), **options)
     return found.start(batch)

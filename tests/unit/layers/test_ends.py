@@ -22,7 +22,7 @@ from pynq_train.graph.ops import (
 from pynq_train.layers import fuse
 from pynq_train.layers.ends import check_classifier, is_classifier, read_by_softmax
 from pynq_train.layers.fuse import FusedLayer
-from pynq_train.quant.loss import BINARY, CROSS_ENTROPY
+from pynq_train.quant.loss import BINARY, CROSS_ENTROPY, MSE
 from pynq_train.schedule.plan import loss_at
 
 
@@ -46,6 +46,7 @@ def test_a_value_for_each_class_is_read_by_the_softmax_unit(ops: tuple[Op, ...])
 @pytest.mark.parametrize(("ops", "kind"), [
     ((Conv(4, 3),), CROSS_ENTROPY), ((Conv(4, 3), Upsample(2)), CROSS_ENTROPY),
     ((Conv(4, 3), BatchNorm()), CROSS_ENTROPY), ((Dense(1),), BINARY), ((Conv(1, 3),), BINARY),
+    ((Dense(3), Relu()), MSE), ((Conv(1, 3), Relu()), MSE),
     # Images of one pixel, which stand in memory otherwise than a dense layer's outputs.
     ((Conv(4, 8, padding=0), BatchNorm()), CROSS_ENTROPY),
 ], ids=str)
@@ -72,3 +73,10 @@ def test_cross_entropy_needs_bare_logits_of_classes(ops: tuple[Op, ...], words: 
     with pytest.raises(UnsupportedModel, match=words):
         loss_at(layers, 4, CROSS_ENTROPY)
     assert loss_at(layers, 4, "mse", values=True).on_host
+
+
+def test_sigmoids_follow_by_themselves() -> None:
+    with pytest.raises(UnsupportedModel, match="binary cross-entropy: expected nothing behind it, "
+                                               "found Relu; remove it: the sigmoid follows by its"):
+        loss_at(layers_of(Dense(1), Relu()), 4, BINARY)
+    assert loss_at(layers_of(Dense(2)), 4, BINARY).on_host
