@@ -10,6 +10,7 @@ import pytest
 from pynq_train.backends import open_backend
 from pynq_train.errors import HardwareFault
 from pynq_train.graph import Graph, Relu
+from pynq_train.graph.image_format import ANY_IMAGES
 from pynq_train.graph.ops import Add, BatchNorm, Conv, Dense, GlobalAvgPool, Op, Upsample
 from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import fuse, init_params
@@ -21,6 +22,7 @@ from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.compiled import from_saved, to_saved
 from pynq_train.schedule.plan import Plan, loss_at, make_plan
 from pynq_train.schedule.predict import predict
+from pynq_train.train.images import ImageSource
 
 BATCH = 3
 NETS: dict[str, tuple[Op, ...]] = {
@@ -97,8 +99,28 @@ class Faulty:
         return result
 
 
-@pytest.mark.parametrize("failing", [5, 6])
-def test_a_failure_in_either_half_is_undone(failing: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_exponent_of_a_gradient_follows_from_what_counts() -> None:
+    plan = plan_of("map", "cross-entropy", ignore=9)
+    labels = np.full((BATCH, 6, 6), 9)
+    with open_backend("golden", plan.memory.nbytes) as backend:
+        session = session_of(plan, backend)
+        images, _ = data_of(plan)
+        labels[:] = 1
+        session.prepare(images, labels, 2)
+        labels[:] = 9
+        labels[1, 2, 3] = 4  # one of 108 pixels
+        _, outputs = session.evaluate(images)
+        session.train_step(images, labels, SgdStep(0.05, 0.9))
+        gradient = plan.memory["dlogits"]
+        backend.write(plan.memory["logits"].offset, backend.read(gradient.offset, gradient.nbytes))
+        found = np.ldexp(read_outputs(plan, backend)[1, :, 2, 3].astype(float), -15)
+    shares = np.exp(outputs[1, :, 2, 3] - outputs[1, :, 2, 3].max())
+    np.testing.assert_allclose(found, shares / shares.sum() - (np.arange(6) == 4), atol=0.01)
+
+
+@pytest.mark.parametrize(("failing", "pixels"), [(5, False), (6, False), (6, True)])
+def test_a_failure_in_either_half_is_undone(failing: int, pixels: bool,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYNQ_TRAIN_FAILURES", "")
     plan = plan_of("map", "cross-entropy", ignore=9)
     labels = np.random.default_rng(2).integers(0, 6, (4, BATCH, 6, 6))
@@ -108,7 +130,10 @@ def test_a_failure_in_either_half_is_undone(failing: int, monkeypatch: pytest.Mo
     def trained(run: int) -> dict[str, Masters]:
         with open_backend("golden", plan.memory.nbytes) as backend:
             session = session_of(plan, backend)
-            images, _ = data_of(plan)
+            images: Any = data_of(plan)[0]
+            if pixels:  # which are kept in place of their codes
+                values = np.random.default_rng(4).integers(0, 255, (9, 2, 6, 6)).astype(np.uint8)
+                images = ImageSource(values, (2, 6, 6), ANY_IMAGES).batch(np.arange(BATCH))
             session.prepare(images, labels[0], 2)
             session.backend = Faulty(backend, run)
             for step, wanted in enumerate(labels):
