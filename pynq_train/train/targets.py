@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pynq_train.arrays import Array, plain
 from pynq_train.data import as_names
-from pynq_train.errors import BadInput
+from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph import Shape
 from pynq_train.graph.image_format import ImageFormat
 from pynq_train.graph.params import FloatArray
@@ -24,6 +24,7 @@ from pynq_train.quant.loss import (
     CROSS_ENTROPY,
     GRADIENT_BITS,
     LARGEST_GRADIENT_EXPONENT,
+    LOSSES,
     MSE,
     Loss,
 )
@@ -69,6 +70,8 @@ class Task:
     def of_shape(cls, shape: Shape, classifier: bool, kind: Any, smoothing: Any, weights: Any,
                  ignore: Any, delta: Any, values: bool = False) -> Task:
         """Return the task of outputs of a shape; ``classifier``: they may be logits."""
+        if not isinstance(kind, str) or kind not in LOSSES:
+            raise UnknownName.among("loss", kind, LOSSES)
         channels, rows, cols = shape
         # Where there are no classes, targets of the squared error are numbers.
         labelled = classifier and rows * cols == 1 and channels > 1
