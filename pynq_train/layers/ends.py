@@ -22,11 +22,11 @@ def check_classifier(layers: Sequence[FusedLayer]) -> None:
     """
     last = layers[-1]
     if not is_bare(last):
-        found = str(last.activation) if last.activation.has_flags else "max pooling"
         raise UnsupportedModel(
             f"the last layer {last.name!r} must yield the logits", expected="nothing behind it",
-            found=found, fix="remove it: softmax and loss follow by themselves; or train the "
-                             "outputs as they are: loss='mse' with targets that are numbers")
+            found=_behind(last),
+            fix="remove it: softmax and loss follow by themselves; or train the outputs as they "
+                "are: loss='mse' with targets that are numbers")
     if last.out_channels < 2:
         raise UnsupportedModel(
             f"the last layer {last.name!r}: cross-entropy", expected="at least 2 classes",
@@ -45,7 +45,7 @@ def check_bare(layers: Sequence[FusedLayer]) -> None:
     if not is_bare(last):
         raise UnsupportedModel(
             f"the last layer {last.name!r}: binary cross-entropy", expected="nothing behind it",
-            found=str(last.activation) if last.activation.has_flags else "max pooling",
+            found=_behind(last),
             fix="remove it: the sigmoid follows by itself")
 
 
@@ -56,7 +56,14 @@ def is_classifier(layers: Sequence[FusedLayer]) -> bool:
 
 def is_bare(last: FusedLayer) -> bool:
     """Return whether nothing stands behind the sums of a layer."""
-    return not (last.activation.has_flags or last.pool or last.kind.windowed)
+    return not (last.activation.has_flags or last.pool or last.kind.windowed or last.curve)
+
+
+def _behind(last: FusedLayer) -> str:
+    """Return what stands there, for messages."""
+    if last.curve is not None:
+        return last.curve.kind
+    return str(last.activation) if last.activation.has_flags else "max pooling"
 
 
 def read_by_softmax(layers: Sequence[FusedLayer]) -> bool:

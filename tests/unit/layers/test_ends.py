@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pynq_train.errors import UnsupportedModel
-from pynq_train.graph import Graph, Relu
+from pynq_train.graph import Graph, Relu, Sigmoid, Tanh
 from pynq_train.graph.ops import (
     Add,
     BatchNorm,
@@ -79,4 +79,9 @@ def test_sigmoids_follow_by_themselves() -> None:
     with pytest.raises(UnsupportedModel, match="binary cross-entropy: expected nothing behind it, "
                                                "found Relu; remove it: the sigmoid follows by its"):
         loss_at(layers_of(Dense(1), Relu()), 4, BINARY)
+    with pytest.raises(UnsupportedModel, match="found sigmoid; remove it: the sigmoid follows"):
+        loss_at(layers_of(Dense(1), Sigmoid()), 4, BINARY)
+    with pytest.raises(UnsupportedModel, match="found tanh; remove it: softmax and loss"):
+        loss_at(layers_of(Dense(2), Tanh()), 4, CROSS_ENTROPY)
+    assert loss_at(layers_of(Dense(2), Tanh()), 4).kind == MSE
     assert loss_at(layers_of(Dense(2)), 4, BINARY).on_host
