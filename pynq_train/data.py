@@ -35,7 +35,10 @@ _STREAM_DIGITS = 0xD1
 
 @dataclass(frozen=True)
 class Dataset:
-    """Images ``x`` and, if known, labels ``y``, one per image: int64 numbers, or names (str)."""
+    """Images ``x`` and, if known, labels ``y``, one per image: int64 numbers, or names (str).
+
+    Or targets of other kinds, as the file has them: labels of pixels, numbers, yes or no.
+    """
 
     x: Array
     y: Array | None
@@ -239,7 +242,7 @@ def _class_names(path: str, arrays: dict[str, Array], *sets: Dataset | None) -> 
             continue  # a number of classes, for example
         names = tuple(found.tolist())
         for one in sets:
-            if one is None or one.y is None:
+            if one is None or one.y is None or one.y.dtype.kind in "fb":
                 continue
             if one.y.dtype.kind == "U":
                 odd = sorted(set(np.unique(one.y).tolist()) - set(names))
@@ -300,6 +303,8 @@ def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dat
     y = arrays[y_key]
     what = f"{y_key!r} of {path!r}"
     names = as_names(what, y)
+    if names is None and y.ndim and len(y) == len(x) and (y.ndim > 1 or y.dtype.kind == "f"):
+        return Dataset(x, _numbers(what, y))  # whether they suit the loss, the learner says
     if names is None:
         _check_label_type(what, y)
     if y.shape != (len(x),):
@@ -310,6 +315,18 @@ def _dataset(path: str, arrays: dict[str, Array], x_key: str, y_key: str) -> Dat
     if y.min() < 0:
         raise BadInput(what, expected="labels of 0 and up", found=y.min())
     return Dataset(x, y.astype(np.int64))
+
+
+def _numbers(what: str, array: Array) -> Array:
+    """Return targets that are no labels of images: numbers, labels of pixels, yes or no.
+
+    Raises:
+        BadInput: something else, NaN or infinity.
+    """
+    if array.dtype.kind == "b":
+        return array
+    _check_numbers(what, array)
+    return array
 
 
 def _check_numbers(what: str, array: Array, first_image: int = 0) -> None:

@@ -15,24 +15,31 @@ from pynq_train.check import array_bins, vector_bins
 from pynq_train.check.bins import ON_OFF, Axes, Bin, part_of
 from pynq_train.check.options import Options
 from pynq_train.hw.commands import DESCRIPTOR_BYTES, unpack_descriptor
+from pynq_train.quant.loss import BINARY, MSE
 from pynq_train.schedule.lower.program import ProgramImage
 from pynq_train.schedule.plan import Plan
 
 _STEP = "step"
 """Group of what stands in the step block, once for each network."""
 _LOSSES = ("cross-entropy", "smoothed", "squared error")
+_HOST_LOSSES = ("cross-entropy", "weighted cross-entropy", "binary", "weighted binary",
+                "squared error of numbers", "huber")
+_OUTPUTS = ("vector", "map")
 
 
 def _crosses() -> dict[str, dict[str, Axes]]:
     """Return all crosses by group, and the values of each of their axes."""
     step: dict[str, Axes] = {"loss": (_LOSSES,), "momentum x Nesterov": (ON_OFF, ON_OFF),
                              "mini-batches of an update": (("1", "2"),),
-                             "incomplete mini-batch": (ON_OFF,)}
+                             "incomplete mini-batch": (ON_OFF,),
+                             "loss of the host x output": (_HOST_LOSSES, _OUTPUTS)}
     return {**array_bins.crosses(), **vector_bins.crosses(), _STEP: step}
 
 
-# Bare weights have no momentum that could look ahead.
-_IMPOSSIBLE = {(_STEP, "momentum x Nesterov", ("0", "1"))}
+# Bare weights have no momentum that could look ahead; the softmax unit reads vectors of classes.
+_IMPOSSIBLE = {(_STEP, "momentum x Nesterov", ("0", "1")),
+               (_STEP, "loss of the host x output", ("cross-entropy", "vector")),
+               (_STEP, "loss of the host x output", ("weighted cross-entropy", "vector"))}
 
 
 @dataclass
@@ -77,11 +84,19 @@ class Coverage:
                 d, part_of(descriptor, plan.batch), slices[0] if first and last else
                 slices[1] if first else slices[3] if last else slices[2]))
 
-    def add_options(self, options: Options, batch: int) -> None:
-        """Count what a network of mini-batches of ``batch`` images is trained with."""
-        loss = "smoothed" if options.label_smoothing else options.loss
+    def add_options(self, options: Options, plan: Plan) -> None:
+        """Count what a network is trained with."""
+        loss, batch = plan.loss, plan.batch
+        if loss.on_host:
+            kind = {BINARY: "binary", MSE: "squared error of numbers"}.get(loss.kind, loss.kind)
+            of: dict[str, Bin] = {"loss of the host x output": (
+                f"weighted {kind}" if loss.weights else kind,
+                _OUTPUTS[plan.layers[-1].out_shape[1:] != (1, 1)])}
+        else:
+            of = {"loss": ("smoothed" if loss.smoothing else
+                           "squared error" if loss.mse else loss.kind,)}
         self._count(_STEP, {
-            "loss": ("squared error" if loss == "mse" else loss,),
+            **of,
             "momentum x Nesterov": (str(int(options.momentum > 0)), str(int(options.nesterov))),
             "mini-batches of an update": (str(options.accumulate),),
             "incomplete mini-batch": (str(int(options.valid(batch, True) < batch)),)})

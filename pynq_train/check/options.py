@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pynq_train.check.draw import Draw
 from pynq_train.quant import Loss, SgdStep
 from pynq_train.quant.loss import CROSS_ENTROPY, MSE
 
-_STREAM = 0x0971
+_STREAM, _END_STREAM = 0x0971, 0x0E2D
 _MOMENTUM, _SMOOTHING = 0.9, 0.1
 
 
@@ -23,6 +23,7 @@ class Options:
         label_smoothing: label smoothing, with cross-entropy.
         accumulate: mini-batches of an update.
         missing: images that the last mini-batch of training lacks, if it has more than these.
+        end: number of the loss behind what the softmax unit does not read, 0 to 7.
     """
 
     momentum: float
@@ -31,6 +32,7 @@ class Options:
     label_smoothing: float
     accumulate: int
     missing: int
+    end: int = field(default=0, repr=False)
 
     @classmethod
     def of(cls, seed: int) -> Options:
@@ -43,7 +45,9 @@ class Options:
         # Nesterov's step needs the mean gradient by itself: it is refused with accumulation.
         accumulate = 2 if draw.chance(20) and not nesterov else 1
         return cls(momentum, nesterov, loss, smoothing, accumulate,
-                   draw.between(1, 3) if draw.chance(40) else 0)
+                   draw.between(1, 3) if draw.chance(40) else 0,
+                   # A stream of its own: it came later, and must not change the others.
+                   Draw(seed, _END_STREAM).below(8))
 
     def loss_of(self, classes: int) -> Loss:
         """Return the loss for a network of ``classes`` outputs."""

@@ -6,7 +6,7 @@ import copy
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pynq_train.backends import Backend, open_backend
+from pynq_train.backends import Backend, RunRequest, open_backend
 from pynq_train.backends.names import board_of
 from pynq_train.check.coverage import Coverage
 from pynq_train.check.difference import Difference, first_difference
 from pynq_train.check.options import Options
+from pynq_train.check.random_targets import loss_of, random_targets
 from pynq_train.check.step_block import check_step_block
 from pynq_train.errors import BadInput, HardwareFault
 from pynq_train.graph import Graph
 from pynq_train.graph.graph import check_graph
-from pynq_train.graph.rng import hash_u64, normal_float32, stream_key
+from pynq_train.graph.rng import normal_float32, stream_key
 from pynq_train.layers import fuse, init_params
+from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.failure import Failure, advice, keep
+from pynq_train.run.halves import Between
+from pynq_train.run.host_loss import of_targets
 from pynq_train.run.masters import Masters
 from pynq_train.run.session import Session, new_policy
 from pynq_train.schedule.lower.program import ProgramImage
@@ -123,8 +127,7 @@ def verify(graph: Graph, *, batch: int = 4, steps: int = 2, board: str = "virtua
         raise BadInput("steps", expected="at least 1", found=steps)
     layers, options = fuse(graph), Options.of(seed)
     plan = make_plan(layers, batch, board_of(board), momentum=options.momentum > 0,
-                     trainable=select(layers, trainable))
-    plan = replace(plan, loss=options.loss_of(graph.classes))
+                     trainable=select(layers, trainable), loss=loss_of(options, layers, batch))
     report = VerifyReport(graph.name, board, batch, steps, seed,
                           "all" if trainable == "all"
                           else describe_trainable(layers, plan.trainable))
@@ -179,7 +182,7 @@ class _Pair:
         self.policy = self.reference.policy
         for program in (self.reference.training, self.reference.evaluation):
             self.report.coverage.add_program(program, plan)
-        self.report.coverage.add_options(self.options, plan.batch)
+        self.report.coverage.add_options(self.options, plan)
 
     def run(self) -> None:
         """Run both modes, then the evaluation; the outcome goes to the report."""
@@ -216,8 +219,7 @@ class _Pair:
         shape = (plan.batch, channels, rows, cols)
         key = stream_key(self.seed, _STREAM, step)
         images = normal_float32(key, int(np.prod(shape))).reshape(shape)
-        draws = hash_u64(stream_key(self.seed, _STREAM, step, 1), 0, plan.batch)
-        return images, (draws % np.uint64(plan.classes)).astype(np.int64)
+        return images, random_targets(plan, stream_key(self.seed, _STREAM, step, 1))
 
     def _steps(self, stepping: bool) -> Iterator[int]:
         """Run all steps on both backends from the start image, comparing on the way."""
@@ -228,26 +230,27 @@ class _Pair:
         self.reference.policy = copy.deepcopy(self.policy)
         program = self.reference.training
         for step in range(self.report.steps):
-            used = self.reference.policy.exponents(self.plan.batch)
+            images, labels = self._batch(step)
             valid = self.options.valid(self.plan.batch, step == self.report.steps - 1)
+            images, labels = images[:valid], labels[:valid]
+            self.reference.policy.loss = of_targets(self.plan.loss, labels)
+            used = self.reference.policy.exponents(self.plan.batch)
             sgd = self.options.sgd(self.seed, step, valid)
             params = plan_params(self.plan, used, sgd)
             check_step_block(self.plan, program.fields, used, sgd,
                              pack_step_block(self.plan, params))
-            images, labels = self._batch(step)
-            self.reference.write_training(images[:valid], labels[:valid], params)
+            self.reference.write_training(images, labels, params, used)
             self._copy_inputs()
-            self._begin(program)
-            if stepping:
-                self._run_stepping(program, step)
-            else:
-                self._run_free(program, step)
+            self._begin(self.reference.request(program))
+            between = None if not program.halt else Between(
+                used.loss, labels, used.logits, used.gradients[DLOGITS])
+            self._run_training(program, step, stepping, between)
             self.reference.policy.observe(used, self.reference.records(program).measures)
             yield step
 
-    def _begin(self, program: ProgramImage) -> None:
+    def _begin(self, request: RunRequest) -> None:
         """Remember what is about to run, and the memory in front of it."""
-        self.run_request = self.reference.request(program)
+        self.run_request = request
         self.image = self.other.read(0, self.plan.memory.nbytes)
 
     def _copy_inputs(self) -> None:
@@ -256,9 +259,30 @@ class _Pair:
             region = self.plan.memory[symbol]
             self.other.write(region.offset, self.golden.read(region.offset, region.nbytes))
 
-    def _run_stepping(self, program: ProgramImage, step: int) -> None:
-        """Run a program descriptor by descriptor; compare all memory after each."""
-        request = self.reference.request(program)
+    def _run_training(self, program: ProgramImage, step: int, stepping: bool,
+                      between: Between | None) -> None:
+        """Run a program on both backends and compare: after each descriptor, or at the end."""
+        for number, request in enumerate(self.reference.requests(program)):
+            if number and between is not None:
+                # Both have the same outputs here, or they would have been compared in vain.
+                for backend in (self.golden, self.other):
+                    between.run(self.plan, backend)
+                self._begin(request)
+            if stepping:
+                self._run_stepping(program, request, step, number * program.halt)
+            else:
+                self.golden.run(request)
+                self.report.cycles += self.other.run(request).cycles
+        if not stepping:
+            self._compare(f"step {step + 1}, free-running, end")
+            self.progress(program.count)
+
+    def _run_stepping(self, program: ProgramImage, request: RunRequest, step: int, first: int
+                      ) -> None:
+        """Run a program descriptor by descriptor; compare all memory after each.
+
+        ``first``: number of the run's first descriptor in the program.
+        """
         pairs = zip_longest(self.golden.run_step_mode(request), self.other.run_step_mode(request))
         count = 0
         for index, other in pairs:
@@ -266,28 +290,16 @@ class _Pair:
                 raise HardwareFault(f"{self.report.board}: step mode",
                                     expected=f"a halt after descriptor {index}",
                                     found=f"one after {other}")
-            descriptor = program.descriptors[index]
+            descriptor = program.descriptors[first + index]
             layer = self.plan.specs[descriptor.layer].name
-            self._compare(f"step {step + 1}, descriptor {index} "
-                          f"({descriptor.role.value} of {layer})", index)
+            self._compare(f"step {step + 1}, descriptor {first + index} "
+                          f"({descriptor.role.value} of {layer})", first + index)
             self.report.descriptors += 1
             self.progress(1)
             count += 1
-        if count != program.count:
+        if count != request.descriptor_count:
             raise HardwareFault(f"{self.report.board}: step mode", found=f"{count} descriptors",
-                                expected=f"{program.count}")
-
-    def _run_free(self, program: ProgramImage, step: int) -> None:
-        """Run a program at once; compare all memory at the end."""
-        self._run_both(program)
-        self._compare(f"step {step + 1}, free-running, end")
-        self.progress(program.count)
-
-    def _run_both(self, program: ProgramImage) -> None:
-        """Run a program on both backends."""
-        request = self.reference.request(program)
-        self.golden.run(request)
-        self.report.cycles += self.other.run(request).cycles
+                                expected=f"{request.descriptor_count}")
 
     def _evaluation(self) -> None:
         """Run an evaluation on both backends and compare all memory."""
@@ -296,7 +308,7 @@ class _Pair:
         valid = max(1, len(images) - 1)
         self.reference.evaluate(images[:valid], labels[:valid])
         self._copy_inputs()
-        self._begin(self.reference.evaluation)
+        self._begin(self.reference.request(self.reference.evaluation))
         self.other.run(self.reference.request(self.reference.evaluation))
         self.tensors = tensor_maps(self.plan, self.reference.evaluation.name)
         self._compare("evaluation, end")

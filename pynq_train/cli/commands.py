@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,14 +16,16 @@ from tqdm import tqdm
 
 import pynq_train as pt
 from pynq_train.backends.names import board_of
-from pynq_train.check import Coverage, VerifyReport, random_net
+from pynq_train.check import Coverage, VerifyReport, random_net, with_random_end
 from pynq_train.data import Dataset, Splits
 from pynq_train.errors import BadInput, Mismatch, UnknownName
 from pynq_train.files import write_atomic
 from pynq_train.graph import Graph
+from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.run.failure import advice
 from pynq_train.rungs import given
 from pynq_train.schedule.specs.trainable import TrainableChoice
+from pynq_train.train.history import percent
 
 DIGITS = "digits"
 RANDOM = "random"
@@ -99,13 +102,13 @@ def evaluate(options: argparse.Namespace) -> int:
         result = learner.evaluate(images.x, images.y)
         taken = str(learner.input_format)
     again = f", {result.again} images run again with wider ranges" if result.again else ""
-    print(f"{len(images)} images: loss {result.loss:.4f}, accuracy {100 * result.accuracy:.2f} %"
-          f"{again}")
-    if result.class_names:
+    print(f"{len(images)} images: loss {result.loss:.4f}{percent(result.accuracy, 2)}{again}")
+    if result.class_names or result.figures:
         print(result.text())
     if options.json:
         write_json(options.json, {
-            "images": len(images), "loss": result.loss, "accuracy": result.accuracy,
+            "images": len(images), "loss": result.loss,
+            "accuracy": number(result.accuracy), **result.figures,
             "again": result.again, "input_format": taken,
             "classes": {name: {"images": count, "right": right}
                         for name, (count, right) in result.by_class().items()}})
@@ -170,7 +173,8 @@ def named(data: Splits, learner: pt.Learner, options: argparse.Namespace) -> Spl
         learner.class_names = names
 
     def matched(part: Dataset | None) -> Dataset | None:
-        if part is None or part.y is None or part.y.dtype.kind == "U":
+        if part is None or part.y is None or part.y.dtype.kind == "U" or (
+                part.y.ndim > 1 or part.y.dtype.kind == "f"):
             return part
         if part.y.max() >= len(names):
             raise BadInput("labels", expected=f"classes of the {len(names)} that have names",
@@ -231,7 +235,8 @@ def is_onnx(name: str) -> bool:
 def training_options(options: argparse.Namespace) -> dict[str, Any]:
     """Return the options of a learner that were given on the command line."""
     given = {"loss": options.loss, "label_smoothing": options.label_smoothing,
-             "accumulate": options.accumulate}
+             "accumulate": options.accumulate, "class_weights": options.class_weights,
+             "ignore_index": options.ignore_index, "huber_delta": options.huber_delta}
     return {key: value for key, value in given.items() if value is not None}
 
 
@@ -252,6 +257,11 @@ def calibrate(learner: pt.Learner, data: Splits) -> None:
           f"{learner.input_format}", flush=True)
 
 
+def number(value: float | None) -> float | None:
+    """Return a number for JSON, which has no NaN: None where there is none."""
+    return None if value is None or math.isnan(value) else value
+
+
 def print_epoch(epoch: pt.EpochResult) -> None:
     """Print one line for each epoch, above the progress bar: a callback of ``fit``."""
     tqdm.write(epoch.text())
@@ -268,8 +278,11 @@ def _learner(options: argparse.Namespace, data: Splits) -> pt.Learner:
         classes = len(names)
     elif data.train.y.dtype.kind == "U":
         classes = len(np.unique(data.train.y))
+    elif data.train.y.ndim > 1 or data.train.y.dtype.kind in "fb":
+        classes = math.prod(data.train.y.shape[1:])  # an output for each number
     else:
         classes = int(data.train.y.max()) + 1
+    least = 2 if options.loss in (None, CROSS_ENTROPY) else 1
     given = {"lr": options.lr, "momentum": options.momentum, "weight_decay": options.weight_decay,
              "schedule": options.schedule, "warmup_steps": options.warmup_steps,
              "nesterov": options.nesterov or None}
@@ -278,7 +291,7 @@ def _learner(options: argparse.Namespace, data: Splits) -> pt.Learner:
     more = {**training_options(options), **image_options(options)}
     if options.model in pt.zoo.names() or is_onnx(options.model):
         model = (pt.from_onnx(options.model) if is_onnx(options.model)
-                 else pt.zoo.get(options.model, classes=options.classes or max(classes, 2)))
+                 else pt.zoo.get(options.model, classes=options.classes or max(classes, least)))
         return pt.Learner(model, board=options.board, optimizer=pt.SGD(**changes),
                           batch=options.batch or DEFAULT_BATCH, seed=options.seed,
                           normalise=not is_onnx(options.model) and not {"mean", "std"} & set(more),
@@ -324,7 +337,7 @@ def cases(options: argparse.Namespace) -> Iterator[tuple[Graph, int, int, Traina
         graph, learning = adapted(network(options.net), options.trainable)
     for seed in range(options.seed, options.seed + options.seeds):
         if options.net == RANDOM:
-            drawn = random_net(seed)
+            drawn = with_random_end(random_net(seed), seed)
             graph, trainable = ((drawn.graph, drawn.trainable) if options.trainable is None
                                 else adapted(drawn.graph, options.trainable))
             yield graph, options.batch or drawn.batch, seed, trainable

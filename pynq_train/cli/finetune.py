@@ -13,6 +13,7 @@ from pynq_train.cli.commands import (
     image_options,
     is_onnx,
     named,
+    number,
     parse_trainable,
     print_epoch,
     saved_and_data,
@@ -83,8 +84,10 @@ def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluat
             own: bool, course: Course) -> dict[str, Any]:
     return {
         "images": images, "evaluated": "training images" if own else "test images",
-        "accuracy_before": None if before is None else before.accuracy,
-        "accuracy_after": after.accuracy, "trainable": learner.trainable, "steps": course.steps,
+        "accuracy_before": None if before is None else number(before.accuracy),
+        "accuracy_after": number(after.accuracy), **after.figures,
+        "loss_before": None if before is None else before.loss, "loss_after": after.loss,
+        "trainable": learner.trainable, "steps": course.steps,
         "cycles_per_step": course.step_cycles,
         "engine_seconds": course.engine, "board_seconds": course.seconds,
         "clock_mhz": learner.plan.board.clock_mhz, "arena_bytes": learner.plan.memory.nbytes,
@@ -93,13 +96,16 @@ def _result(learner: pt.Learner, before: pt.Evaluation | None, after: pt.Evaluat
 
 
 def _print(result: dict[str, Any], learner: pt.Learner) -> None:
-    before = result["accuracy_before"]
+    what, unit, times = (("loss", "", 1) if result["accuracy_after"] is None
+                         else ("accuracy", " %", 100))
+    before, after = (result[f"{what}_{when}"] for when in ("before", "after"))
+    digits = 2 if unit else 4
     cache = "" if not result["cache_bytes"] else (
         f" behind {result['cache_evaluations']} evaluations of {result['cycles_per_evaluation']} "
         f"that fill a cache of {result['cache_bytes']} bytes")
-    began = "" if before is None else f"{100 * before:.2f} % before, "
-    print(f"accuracy on {result['images']} {result['evaluated']}: {began}"
-          f"{100 * result['accuracy_after']:.2f} % after\n"
+    began = "" if before is None else f"{times * before:.{digits}f}{unit} before, "
+    print(f"{what} on {result['images']} {result['evaluated']}: {began}"
+          f"{times * after:.{digits}f}{unit} after\n"
           f"{result['steps']} steps of {result['cycles_per_step']} predicted cycles{cache}: "
           f"{result['engine_seconds']:.3f} s of the engine at {result['clock_mhz']:.0f} MHz, about "
           f"{result['board_seconds']:.3f} s on {learner.plan.board.name} with the processor "

@@ -195,6 +195,12 @@ def _training(p: argparse.ArgumentParser) -> None:
                    help=f"what is minimised (default: {LOSSES[0]}, or as saved)")
     p.add_argument("--label-smoothing", type=_number, metavar="S",
                    help="part of the target that all classes share (default: 0, or as saved)")
+    p.add_argument("--class-weights", type=_number, nargs="+", metavar="W",
+                   help="factor of each class's cross-entropy (default: 1, or as saved)")
+    p.add_argument("--ignore-index", type=int, metavar="N",
+                   help="target that does not count (default: all do, or as saved)")
+    p.add_argument("--huber-delta", type=_number, metavar="D",
+                   help="difference beyond which --loss huber is linear (default: 1, or as saved)")
     p.add_argument("--accumulate", type=_count, metavar="N",
                    help="mini-batches whose mean gradient makes one update (default: 1, or as "
                    "saved)")

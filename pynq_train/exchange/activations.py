@@ -53,14 +53,11 @@ def between(low: float | None, top: float | None) -> Activate | None:
 
 def ended_by_sigmoid(outputs: int) -> Refused:
     """Return the refusal of a network with a sigmoid of ``outputs`` values at its end."""
+    remedy = ("leave it out, and say loss='binary-cross-entropy', which has the sigmoid: "
+              "predict_proba gives the same probabilities")
     if outputs == 1:
-        return Refused("is a sigmoid of one output at the end",
-                       "end with two outputs, one for each class, and no sigmoid (softmax and loss "
-                       "follow by themselves): with weights and bias 0 for the first and those of "
-                       "now for the second, softmax gives the same probability")
-    return Refused(f"is a sigmoid of {outputs} outputs at the end (several labels at once)",
-                   "leave it out to get its logits; training here has one label for each image "
-                   "(softmax), or learns its outputs with loss='mse'")
+        return Refused("is a sigmoid of one output at the end", remedy)
+    return Refused(f"is a sigmoid of {outputs} outputs at the end (several labels at once)", remedy)
 
 
 def write_onnx(writer: OnnxWriter, op: Activate | Curve, inputs: list[str]) -> None:

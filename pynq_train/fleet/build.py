@@ -89,6 +89,10 @@ class SegmentPlans:
             UnknownName: no such backend.
             DoesNotFit: a segment is too large for its board.
         """
+        if loss is not None and loss.on_host:
+            raise BadInput("loss of a network in segments", found=loss.kind,
+                           expected="one that the engine computes: cross-entropy or squared error "
+                           "of a label for each image", fix="train on one board")
         names = boards_for(cut, boards)
         whole: dict[Board, Plan] = {}
         for board in map(board_of, names):

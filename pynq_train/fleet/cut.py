@@ -24,9 +24,6 @@ from pynq_train.schedule.plan import Plan
 from pynq_train.schedule.specs.concat_buffer import concat_views
 
 _FROM_GRADIENT = frozenset({Role.BACKWARD, Role.WEIGHT_GRADIENT, Role.BIAS_SUMS})
-_HALF = frozenset({Role.FORWARD, Role.SOFTMAX, Role.CONCAT_BARRIER, Role.NORM_SUMS,
-                   Role.NORM_COEFFICIENTS, Role.FORWARD_VECTOR, Role.POOL})
-"""Roles of the forward half of a step, the loss included."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +198,7 @@ class Routes:
 
 def is_forward(descriptor: Descriptor) -> bool:
     """Return whether a descriptor belongs to the forward half of a step, or is the loss."""
-    return descriptor.role in _HALF
+    return descriptor.role.forward
 
 
 def _maps(plan: Plan, cut: Cut, sources: Iterable[tuple[int, ...]]) -> tuple[Carried, ...]:

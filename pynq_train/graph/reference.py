@@ -6,7 +6,8 @@ per chunk of images; arrays that callers pass or get are ``(image, channel, row,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from pynq_train.arrays import Array
-from pynq_train.errors import BadInput, UnknownName
+from pynq_train.errors import BadInput
 from pynq_train.graph import float_norm
 from pynq_train.graph.flat import map_shape
-from pynq_train.graph.float_loss import softmax_loss, squared_error
+from pynq_train.graph.float_loss import FloatLoss
 from pynq_train.graph.float_ops import KERNELS, Backward, Forward, Mode, Site
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.ops import BatchNorm, GroupNorm
@@ -25,9 +26,7 @@ from pynq_train.graph.params import FloatArray, LayerParams, check_graph_params
 from pynq_train.graph.shapes import require_number
 from pynq_train.graph.wiring import FROM_INPUT
 
-Loss = Literal["cross-entropy", "mse"]
-LOSSES = ("cross-entropy", "mse")
-"""Losses by name."""
+Loss = Literal["cross-entropy", "mse", "huber", "binary-cross-entropy"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +37,16 @@ class FloatStep:
         loss: mean loss over the images.
         correct: number of right answers.
         images: number of images.
+        answers: answers that ``correct`` counts the right ones of: images, or pixels, or outputs
+            that are yes or no; 0 where answers are numbers.
+        weight: what the mean loss divides by.
     """
 
     loss: float
     correct: int
     images: int
+    answers: int = 0
+    weight: float = 0.0
 
 
 class FloatTrainer:
@@ -56,10 +60,14 @@ class FloatTrainer:
         graph: any verified graph.
         params: its parameters by layer name; copied.
         lr, momentum, weight_decay: of the update.
-        loss: ``cross-entropy`` (of the softmax) or ``mse`` (mean squared error of the outputs).
+        loss: ``cross-entropy`` (of the softmax), ``mse`` (mean squared error of the outputs),
+            ``huber`` or ``binary-cross-entropy``.
         label_smoothing: of the cross-entropy, 0 to below 1.
         seed: of dropout.
         nesterov: Nesterov momentum.
+        class_weights: factor of each class's cross-entropy.
+        ignore_index: target that does not count, of the cross-entropies.
+        huber_delta: difference up to which Huber's loss is squared.
 
     Raises:
         BadInput: parameters that do not fit the graph.
@@ -76,10 +84,13 @@ class FloatTrainer:
         label_smoothing: float = 0.0,
         seed: int = 0,
         nesterov: bool = False,
+        class_weights: Sequence[float] = (),
+        ignore_index: int | None = None,
+        huber_delta: float = 1.0,
     ) -> None:
         check_graph_params(graph, params)
-        if not isinstance(loss, str) or loss not in LOSSES:
-            raise UnknownName.among("loss", loss, LOSSES)
+        self._loss = FloatLoss(loss, label_smoothing, tuple(class_weights), ignore_index,
+                               huber_delta)
         require_number("label_smoothing", label_smoothing, 0, 1)
         self.graph = graph
         self.lr = lr
@@ -131,8 +142,8 @@ class FloatTrainer:
 
         Args:
             x: images ``(images, channels, rows, cols)``.
-            labels: class of each image, ``(images,)``; with ``mse`` also targets ``(images,
-                classes)``.
+            labels: class of each image, ``(images,)``, or of each pixel; or numbers for each
+                output (:class:`~pynq_train.graph.float_loss.FloatLoss`).
             lr: learning rate of this step (default: the trainer's).
             factors: by layer name, factors of the rate of weights and bias; None for what is
                 frozen. A layer that is left out is trained at the rate itself.
@@ -180,23 +191,50 @@ class FloatTrainer:
             BadInput: there is no image, or not one label for each.
         """
         images, y = np.asarray(x), np.asarray(labels)
-        if len(images) == 0 or len(y) != len(images) or y.ndim not in self._target_axes:
+        if len(images) == 0 or len(y) != len(images) or not self._suits(y, len(y)):
             raise BadInput("evaluation data", expected="one label per image, at least one image",
                            found=f"{len(images)} images, labels of shape {y.shape}")
-        loss, correct = 0.0, 0
+        loss, weight, correct, answers = 0.0, 0.0, 0, 0
         for begin in range(0, len(images), batch):
-            part = y[begin : begin + batch]
-            logits = self.logits(images[begin : begin + batch])
-            loss += float(self._losses(logits, part)[0].sum(dtype=np.float64))
-            correct += _correct(logits, part)
-        return loss / len(images), correct / len(images)
+            found = self._loss_of(self.logits(images[begin : begin + batch]),
+                                  y[begin : begin + batch])
+            loss, weight = loss + found[0] * found[2], weight + found[2]
+            correct, answers = correct + found[3], answers + found[4]
+        return loss / weight if weight else 0.0, correct / answers if answers else math.nan
 
     # -- private ---------------------------------------------------------------------------------
 
-    @property
-    def _target_axes(self) -> tuple[int, ...]:
-        """Numbers of axes that labels may have."""
-        return (1, 2) if self.loss == "mse" else (1,)
+    def _shapes(self, count: int) -> list[tuple[int, ...]]:
+        """Return the shapes that the targets of ``count`` images should have.
+
+        Beside these others are taken that say the same: with axes of one pixel; of a map one label
+        for each image, among all its outputs.
+        """
+        channels, rows, cols = self.graph.output_shape
+        vector = rows * cols == 1
+        found: list[tuple[int, ...]] = []
+        if self.loss in ("cross-entropy", "mse"):
+            found.append((count,) if vector else (count, rows, cols))
+        if self.loss != "cross-entropy":
+            found.append((count, channels) if vector else (count, channels, rows, cols))
+        return found
+
+    def _suits(self, y: Array, count: int) -> bool:
+        """Return whether targets have a shape that the loss can take."""
+        shapes = self._shapes(count)
+        also = [shape + (1, 1) for shape in shapes] if len(shapes[0]) < 3 else [(count,)]
+        return y.shape in shapes + (also if self.loss in ("cross-entropy", "mse") else also[:1])
+
+    def _loss_of(self, outputs: FloatArray, y: Array
+                 ) -> tuple[float, FloatArray, float, int, int]:
+        """Return loss and gradient of outputs ``(images, values)`` (:class:`FloatLoss`)."""
+        shape: tuple[int, ...] = self.graph.output_shape
+        if y.ndim == 1 and self.loss in ("cross-entropy", "mse"):
+            shape = (self.graph.classes, 1, 1)
+        elif self.loss in ("binary-cross-entropy", "huber") or (
+                self.loss == "mse" and y.ndim in (2, 4)):
+            y = y.reshape(len(y), *shape)
+        return self._loss(outputs.reshape(len(outputs), *shape), y)
 
     def _check(self, x: npt.ArrayLike) -> FloatArray:
         """Return images as float32; BadInput unless they have the network's input shape."""
@@ -215,7 +253,7 @@ class FloatTrainer:
             raise BadInput("images of a step", expected=f"a label each, a multiple of {parts}",
                            found=f"{len(images)} with {len(y)} labels")
         size = len(images) // parts
-        loss, correct = 0.0, 0
+        loss, correct, answers = 0.0, 0, 0
         total: dict[str, LayerParams] = {}
         for begin in range(0, len(images), max(size, 1)):
             part = slice(begin, begin + size)
@@ -225,28 +263,22 @@ class FloatTrainer:
                     float_norm.move_running(self._params[site.op.name], trace, site.op.momentum)
             self.steps += 1
             loss, correct = loss + result.loss / parts, correct + result.correct
+            answers += result.answers
             total = {name: _mean_of(total.get(name), grad, parts) for name, grad in grads.items()}
-        return FloatStep(loss, correct, len(y)), total
+        return FloatStep(loss, correct, len(y), answers), total
 
     def _differentiate(self, x: npt.ArrayLike, labels: npt.ArrayLike
                        ) -> tuple[FloatStep, dict[str, LayerParams], list[Any]]:
         """Return loss, gradients by layer name and what each operation kept of its forward pass."""
         images = self._check(x)
         y = np.asarray(labels)
-        wanted = {1: (len(images),), 2: (len(images), self.graph.classes)}
-        if y.ndim not in self._target_axes or y.shape != wanted[y.ndim]:
-            raise BadInput("labels", expected=" or ".join(
-                f"shape {wanted[axes]}" for axes in self._target_axes), found=y.shape)
+        if not self._suits(y, len(images)):
+            raise BadInput("labels", found=y.shape, expected=" or ".join(
+                f"shape {shape}" for shape in self._shapes(len(images))))
         logits, traces = self._forward(images, Mode(True, self.seed, self.steps))
-        losses, grad = self._losses(logits, y)
-        result = FloatStep(float(losses.mean()), _correct(logits, y), len(y))
+        loss, grad, weight, correct, answers = self._loss_of(logits, y)
+        result = FloatStep(loss, correct, len(y), answers, weight)
         return result, self._backward(traces, grad), traces
-
-    def _losses(self, logits: FloatArray, y: Array) -> tuple[FloatArray, FloatArray]:
-        """Return each image's loss, and the gradient of the mean loss for the logits."""
-        if self.loss == "mse":
-            return squared_error(logits, y)
-        return softmax_loss(logits, y.astype(np.int64), self.label_smoothing)
 
     def _forward(self, images: FloatArray, mode: Mode) -> tuple[FloatArray, list[Any]]:
         """Return logits ``(images, classes)``, and what backward passes need of each operation."""
@@ -291,12 +323,6 @@ class FloatTrainer:
                 if place != FROM_INPUT and g is not None:
                     pending[place] = pending[place] + g if place in pending else g
         return dict(reversed(grads.items()))
-
-
-def _correct(logits: FloatArray, y: Array) -> int:
-    """Return the number of images whose largest logit is that of their label."""
-    labels = y if y.ndim == 1 else y.argmax(axis=1)
-    return int((logits.argmax(axis=1) == labels).sum())
 
 
 def _mean_of(sofar: LayerParams | None, grad: LayerParams, parts: int) -> LayerParams:

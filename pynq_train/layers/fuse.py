@@ -63,8 +63,8 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     reads past, and an activation; Add, Dropout, GlobalAvgPool, ConvTranspose and Upsample, then an
     activation; other MaxPools (an activation behind one is taken in front of it, where nothing else
     may read).
-    A Dropout of rate 0 is left out. The last layer yields the logits: Dense, or a Conv whose output
-    is 1x1, with nothing behind it.
+    A Dropout of rate 0 is left out. Any of them may be the end but a Dropout; a Flatten there moves
+    nothing. Which end suits which loss, :mod:`pynq_train.layers.ends` says.
 
     Raises:
         UnsupportedModel: names all operations that the engine does not run, or not where they
@@ -461,39 +461,17 @@ def _check_sums(layers: Sequence[FusedLayer]) -> None:
 
 
 def _check_last(graph: Graph, layers: Sequence[FusedLayer]) -> None:
-    """Check that the last layer yields the logits of at least two classes.
+    """Check what any end of a network needs (:mod:`pynq_train.layers.ends`: what a loss needs).
 
     Raises:
-        UnsupportedModel: it does not.
+        UnsupportedModel: nothing runs on the array, or a Dropout is the end.
     """
     if not any(layer.on_array for layer in layers):
         raise UnsupportedModel(f"network {graph.name!r} has no Conv or Dense layer",
                                fix="end with a Dense layer that yields the logits")
-    last = layers[-1]
-    # Dense layers write their parts of the logits into one buffer, or are added: that is as good as
-    # one layer.
-    joined = (last.kind.joins or (last.kind == kinds.ADD and len(last.sources) == 2)) and all(
-        layers[place].kind.fully_connected for place in last.sources)
-    if last.activation.has_flags or last.pool or not (last.on_array or joined):
-        found = (str(last.activation) if last.activation.has_flags else "MaxPool2x2" if last.pool
-                 else graph.ops[-1].kind)
-        raise UnsupportedModel(
-            f"the last layer {last.name!r} must yield the logits",
-            expected="nothing behind it" if last.on_array else "a Dense layer",
-            found=found,
-            fix="remove it: softmax and loss follow by themselves" if last.on_array
-            else "end with a Dense layer",
-        )
-    if last.out_shape[1:] != (1, 1):
-        raise UnsupportedModel(
-            f"the last layer {last.name!r} must yield the logits",
-            expected="a Dense layer or a convolution with 1x1 output",
-            found=f"output {last.out_shape}",
-            fix="add a Dense layer with one unit per class",
-        )
-    if last.out_shape[0] < 2:
-        raise UnsupportedModel(f"the last layer {last.name!r}", expected="at least 2 classes",
-                               found=last.out_shape[0])
+    if layers[-1].kind == kinds.DROP:
+        raise UnsupportedModel(f"the last layer {layers[-1].name!r} must yield the outputs",
+                               expected="no Dropout", found=graph.ops[-1].kind, fix="remove it")
 
 
 def _is_nothing(op: Op) -> bool:

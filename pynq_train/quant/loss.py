@@ -1,17 +1,19 @@
 """Losses: exponents of their gradients, step-block fields, and the unit of what the record says.
 
-docs/numerics.md 5 has the formulas of the softmax unit.
+docs/numerics.md 5 has the formulas of the softmax unit, and those of the losses that the host
+computes between the halves of a step (:mod:`pynq_train.run.host_loss`).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pynq_train.errors import BadInput, UnknownName
 
 CROSS_ENTROPY, MSE = "cross-entropy", "mse"
-LOSSES = (CROSS_ENTROPY, MSE)
+HUBER, BINARY = "huber", "binary-cross-entropy"
+LOSSES = (CROSS_ENTROPY, MSE, HUBER, BINARY)
 GRADIENT_BITS = 15
 """A logit gradient of one, before the mean over the mini-batch, is below 2**GRADIENT_BITS."""
 LARGEST_GRADIENT_EXPONENT = -8
@@ -33,23 +35,41 @@ class Loss:
     """What a network is trained for; a mean over the mini-batch, as in PyTorch.
 
     Attributes:
-        kind: ``cross-entropy`` of the softmax, or ``mse``: mean squared difference of the logits
-            and 1 at the label, 0 elsewhere.
+        kind: ``cross-entropy`` of the softmax; ``mse``: mean squared difference of the outputs and
+            their targets; ``huber``: the same up to a difference of ``delta``, beyond it linear;
+            ``binary-cross-entropy`` of the outputs' sigmoids.
         smoothing: cross-entropy: the part of the target that is spread over all classes evenly, 0
             to below 1.
-        classes: outputs of the network.
+        classes: outputs of the network; of a map its channels.
+        positions: rows times columns of the output: each is a sample of a cross-entropy.
+        values: targets are numbers, one for each output; else ``mse`` has 1 at the label and 0
+            elsewhere, and a cross-entropy labels.
+        weights: factor of each class's loss; empty: 1.
+        ignore: target that does not count; None: all do.
+        delta: of ``huber``.
+        aside: the outputs stand where the softmax unit cannot read them.
+        top: the largest factor of the mini-batch's gradients is at most ``2**top``.
+        reach: the targets of the mini-batch are at most ``2**reach`` in magnitude.
 
     Raises:
         UnknownName: there is no such loss.
-        BadInput: ``smoothing`` is out of range, or given for ``mse``.
+        BadInput: an option is out of range, or given for a loss that has none.
     """
 
     kind: str = CROSS_ENTROPY
     smoothing: float = 0.0
     classes: int = 1
+    positions: int = 1
+    values: bool = False
+    weights: tuple[float, ...] = ()
+    ignore: int | None = None
+    delta: float = 1.0
+    aside: bool = False
+    top: int = 0
+    reach: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse what the softmax unit cannot compute."""
+        """Refuse what nobody can compute."""
         if not isinstance(self.kind, str) or self.kind not in LOSSES:
             raise UnknownName.among("loss", self.kind, LOSSES)
         value = self.smoothing
@@ -60,22 +80,70 @@ class Loss:
         if value and self.mse:
             raise BadInput("label_smoothing", expected="0: the squared error has no such targets",
                            found=value, fix="leave it out, or use loss='cross-entropy'")
+        if value and self.kind != CROSS_ENTROPY:
+            raise BadInput("label_smoothing", expected=f"0 with {self.kind}", found=value,
+                           fix="leave it out, or use loss='cross-entropy'")
+        if value and self.weights:
+            raise BadInput("label_smoothing", expected="0 with class_weights", found=value,
+                           fix="leave one of them out")
+        for name, given in (("class_weights", len(self.weights) or None),
+                            ("ignore_index", self.ignore)):
+            if given is not None and self.kind in (MSE, HUBER):
+                raise BadInput(name, expected=f"none with {self.kind}", found=given,
+                               fix="leave it out")
+
+    @property
+    def numbers(self) -> bool:
+        """Whether targets are numbers of any size: of a regression or reconstruction."""
+        return self.kind == HUBER or (self.mse and self.values)
+
+    @property
+    def on_host(self) -> bool:
+        """Whether the host computes it, between the halves of a step; else the softmax unit."""
+        return bool(self.numbers or self.kind == BINARY or self.positions > 1 or self.weights
+                    or self.ignore is not None or self.aside)
 
     @property
     def mse(self) -> bool:
         """Whether the loss is the squared error."""
         return self.kind == MSE
 
+    def start(self, batch: int) -> Loss:
+        """Return it for mini-batches of ``batch`` images of which nothing is known yet."""
+        if not self.on_host:
+            return self
+        total = float(batch * self.positions)
+        return self.of_mean(total if self.kind == CROSS_ENTROPY else total * self.classes, 1.0)
+
+    def of_mean(self, total: float, largest: float) -> Loss:
+        """Return it for a mini-batch.
+
+        Args:
+            total: what its mean divides by; 0: nothing counts.
+            largest: magnitude of the largest target, where these are numbers.
+        """
+        factor = {MSE: 2.0, HUBER: self.delta}.get(self.kind, max(self.weights, default=1.0))
+        top = _exponent_above(factor / total) if total and factor else 0
+        return replace(self, top=top, reach=_exponent_above(largest) if largest else 0)
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether the gradient of an output grows with the output."""
+        return self.mse
+
     def gradient_exponent(self, batch: int, logits: int) -> int:
         """Return the exponent of the logit gradients.
 
         The powers of two in 1/batch (and for ``mse`` 1/classes) are in it, the rest is in
-        :meth:`fold`.
+        :meth:`fold`. The host's gradients have the whole mean in their codes.
 
         Args:
             batch: images of the mini-batch.
             logits: exponent of the logits.
         """
+        if self.on_host:
+            bits = max(self.reach, logits + GRADIENT_BITS) if self.unbounded else 0
+            return min(self.top + bits - GRADIENT_BITS, LARGEST_GRADIENT_EXPONENT)
         if not self.mse:
             return -GRADIENT_BITS - _whole(batch)
         return self._error_exponent(logits) + 1 - _whole(self.classes) - _whole(batch)
@@ -86,6 +154,8 @@ class Loss:
         The squared error's gradients take over the exponent of the logits; those of the
         cross-entropy do not depend on it.
         """
+        if self.on_host:
+            return (min(0, LARGEST_GRADIENT_EXPONENT - self.top) if self.unbounded else 0)
         if not self.mse:
             return 0
         return min(0, LARGEST_GRADIENT_EXPONENT - 1 + _whole(self.classes) + _whole(batch))
@@ -96,6 +166,8 @@ class Loss:
         It is the rest of the means' 1/n behind the powers of two in the exponent. Learning rate and
         decay make up for it.
         """
+        if self.on_host:
+            return 1.0
         result = (1 << _whole(batch)) / batch
         return result * (1 << _whole(self.classes)) / self.classes if self.mse else result
 
@@ -107,6 +179,8 @@ class Loss:
 
         ``logits``: exponent of the logits.
         """
+        if self.on_host:
+            return {}
         if self.mse:
             return {"z_shift": -logits, "m_shift": self._error_exponent(logits) - logits}
         even = round(self.smoothing * (1 << _TARGET_BITS) / self.classes)
@@ -116,7 +190,7 @@ class Loss:
     def unit(self, logits: int) -> float:
         """Return the loss of one unit of the record, in nats for the cross-entropy.
 
-        ``logits``: exponent of the logits.
+        ``logits``: exponent of the logits. There is no record of what the host computes.
         """
         if self.mse:
             return math.ldexp(1.0, 2 * self._error_exponent(logits)) / self.classes
@@ -135,3 +209,9 @@ PLAIN_LOSS = Loss()
 def _whole(count: int) -> int:
     """Return the exponent of the largest power of two that is not above ``count``."""
     return count.bit_length() - 1
+
+
+def _exponent_above(value: float) -> int:
+    """Return the smallest ``k`` with a positive ``value`` of at most ``2**k``."""
+    fraction, exponent = math.frexp(value)
+    return exponent - (fraction == 0.5)

@@ -260,7 +260,8 @@ class CachedSession(Session):
             return super()._frame(batch, labels, exponent)
         frame = self._journal.frame()
         frame.carry(tuple(zip(self._cache.symbols, self._cache.get(batch.rows))))
-        frame.set_labels(labels)
+        frame.between = None
+        frame.set_labels(None if self.plan.loss.on_host else labels)
         return frame
 
     def _prepare(self) -> None:

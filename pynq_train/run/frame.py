@@ -13,6 +13,7 @@ from pynq_train.arrays import Array
 from pynq_train.hw.commands import PARAM_WORDS
 from pynq_train.hw.words import CHANNELS_PER_WORD, LINE_WORDS, WORD_BYTES, round_up
 from pynq_train.run.batch import PixelTable
+from pynq_train.run.halves import Between
 from pynq_train.schedule.plan import Plan
 
 _SYMBOLS = "step_block", "labels", "input"
@@ -30,6 +31,7 @@ class Frame:
         labels: int64, class numbers ``(batch,)``; zeros behind them as well.
         codes: int16 ``(batch, channel blocks, rows, cols, 4)``, images as they stand in the arena.
         written: symbols of the arena, and the bytes that go there.
+        between: what the host needs between the halves of a step; None where it computes no loss.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -49,6 +51,7 @@ class Frame:
         self._whole: tuple[tuple[str, Array], ...] = tuple(
             (symbol, part.view(np.uint8)) for symbol, part in parts)
         self.written = self._whole
+        self.between: Between | None = None
 
     def carry(self, maps: tuple[tuple[str, Array], ...] | None) -> None:
         """Carry feature maps, by their symbols, instead of the images; None: the images again."""
@@ -83,7 +86,7 @@ class Recipe:
 
     def __init__(self, frame: Frame, table: PixelTable, pixels: NDArray[np.uint8], exponent: int
                  ) -> None:
-        self._head = frame.head.copy()
+        self._head, self._between = frame.head.copy(), frame.between
         self._table, self._pixels, self._exponent = table, pixels, exponent
 
     @property
@@ -93,7 +96,7 @@ class Recipe:
 
     def fill(self, frame: Frame) -> None:
         """Let a frame hold the same."""
-        frame.head[:] = self._head
+        frame.head[:], frame.between = self._head, self._between
         count = len(self._pixels)
         self._table.fill(self._exponent, self._pixels, frame.codes[:count])
         frame.codes[count:] = 0

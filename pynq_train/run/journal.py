@@ -7,11 +7,11 @@ weights and doing the steps behind them once more. The same bytes give the same 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pynq_train.arrays import Array
-from pynq_train.backends import RunRequest, open_backend
+from pynq_train.backends import Backend, RunRequest, open_backend
 from pynq_train.backends.names import GOLDEN
 from pynq_train.hw.words import TENSOR_ALIGN_BYTES
 from pynq_train.run.batch import Batch, PixelBatch
@@ -134,15 +134,15 @@ class Journal:
         self._spare.append(frame)
 
 
-def golden_weights(plan: Plan, program: ProgramImage, journal: Journal, request: RunRequest
-                   ) -> dict[str, Array]:
+def golden_weights(plan: Plan, program: ProgramImage, journal: Journal,
+                   requests: Sequence[RunRequest]) -> dict[str, Array]:
     """Return the weights behind all steps of a journal, by symbol, computed by golden.
 
     Args:
         plan: the plan.
         program: its training program.
         journal: weights and steps.
-        request: a run of the program.
+        requests: the runs of the program.
     """
     memory = plan.memory
     with open_backend(GOLDEN, memory.nbytes) as golden:
@@ -153,9 +153,17 @@ def golden_weights(plan: Plan, program: ProgramImage, journal: Journal, request:
         for step in journal.frames():
             for symbol, data in step.written:
                 golden.write(memory[symbol].offset, data)
-            golden.run(request)
+            run_step(plan, golden, requests, step)
         return {symbol: golden.read(memory[symbol].offset, data.nbytes)
                 for symbol, data in journal.saved.items()}
+
+
+def run_step(plan: Plan, backend: Backend, requests: Sequence[RunRequest], step: Frame) -> None:
+    """Run a step that has been written, with what the host does between its halves."""
+    for number, request in enumerate(requests):
+        if number and step.between is not None:
+            step.between.run(plan, backend)
+        backend.run(request)
 
 
 Span = tuple[int, int, list[tuple[str, int, int]]]

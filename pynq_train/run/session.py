@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array
 from pynq_train.backends import Backend, RunRequest, RunResult
 from pynq_train.errors import HardwareFault
-from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
+from pynq_train.hw.commands import DESCRIPTOR_BYTES
+from pynq_train.layers.backward_graph import DLOGITS
 from pynq_train.quant import (
     ExponentPolicy,
     Measures,
@@ -26,7 +27,9 @@ from pynq_train.run.batch import Batch, Images, as_batch
 from pynq_train.run.calibration import calibrated
 from pynq_train.run.failure import Failure, advice, keep
 from pynq_train.run.frame import Frame
-from pynq_train.run.journal import Journal, Mark, golden_weights, spans_of
+from pynq_train.run.halves import Between, joined, read_outputs, with_loss
+from pynq_train.run.host_loss import HostResult, host_loss, of_targets
+from pynq_train.run.journal import Journal, Mark, golden_weights, run_step, spans_of
 from pynq_train.run.masters import Masters, with_averages
 from pynq_train.run.trainer import StepOutcome, T
 from pynq_train.run.weights import read_weights, write_weights
@@ -37,7 +40,6 @@ from pynq_train.schedule.lower.step_arrays import ArrayState, ResultTable, StepA
 from pynq_train.schedule.lower.step_block import dry, pack_step_block, plan_params
 from pynq_train.schedule.passes.usage import ZEROS
 from pynq_train.schedule.plan import Plan
-from pynq_train.schedule.specs.layout import unpack_dense
 
 _WEIGHT_KINDS = ("weights", "masters", "running statistics")
 
@@ -93,7 +95,9 @@ class Session:
         self._arrays_know = True   # they have what the policy has
         self._then: Batch | None = None
         self._ahead: tuple[Batch, int, Frame] | None = None
-        self._requests: dict[tuple[str, bool, bool], RunRequest] = {}
+        self._requests: dict[tuple[str, bool, bool], tuple[RunRequest, ...]] = {}
+        self._written: Between | None = None  # of the step in memory, and what was found of it
+        self._said: HostResult | None = None
         self._settled_for: dict[int, tuple[ExponentPolicy, StepExponents]] = {}
         self._blocks: dict[int, tuple[StepExponents, bytes]] = {}  # of evaluations, by valid images
         self._results = ResultTable(plan, self.evaluation.descriptors)
@@ -228,10 +232,12 @@ class Session:
         """
         if self._behind:
             self._catch_up()
+        self._learn_of(labels)
         block, used = self._step_block(sgd)
         batch, exponent = as_batch(images), self._input_exponent()
         step = self._frame(batch, labels, exponent)
         step.block[: len(block)] = block
+        step.between = self._between(labels, used)
         try:
             self._put_frame(step)
             result = self._run(self.training, then)
@@ -251,7 +257,25 @@ class Session:
             outcome = StepOutcome(found.loss_sum, found.correct, self.plan.batch, result.cycles,
                                   sum(tensors.values()) if tensors else 0, result.counters, tensors)
         self._settled_for.clear()
-        return outcome
+        return outcome if self._said is None else with_loss(outcome, self._said)
+
+    def _learn_of(self, targets: Array) -> None:
+        """Let the policy know of a mini-batch's targets what exponents follow from."""
+        loss = of_targets(self.plan.loss, targets)
+        if loss != self._policy.loss:
+            self.policy.loss = loss
+
+    def _between(self, targets: Array | None, used: StepExponents | None) -> Between | None:
+        """Return what the host needs between the halves of a step, if it computes the loss.
+
+        ``used``: exponents of the step, None: those that the arrays have.
+        """
+        if not self.plan.loss.on_host or targets is None:
+            return None
+        if used is not None:
+            return Between(used.loss, targets, used.logits, used.gradients[DLOGITS])
+        assert self._arrays is not None
+        return Between(self._policy.loss, targets, *self._arrays.ends)
 
     def _step_block(self, sgd: SgdStep) -> tuple[NDArray[np.int64], StepExponents | None]:
         """Return the words of a step block, and its exponents unless the arrays have them."""
@@ -297,10 +321,12 @@ class Session:
             count = len(batch)
             batch.fill(exponent, frame.codes[:count])
             frame.codes[count:] = 0
-        frame.set_labels(labels)
+        frame.between = None
+        frame.set_labels(None if self.plan.loss.on_host else labels)
         return frame
 
     def _put_frame(self, frame: Frame) -> None:
+        self._written = frame.between
         for symbol, data in frame.written:
             self._put(symbol, data)
 
@@ -327,7 +353,7 @@ class Session:
                 engine_lost = True
             if engine_lost:  # golden's steps have the same bits
                 for symbol, data in golden_weights(self.plan, self.training, self._journal,
-                                                   self.request(self.training)).items():
+                                                   self.requests(self.training)).items():
                     self._put(symbol, data)
         except BaseException:
             self._behind = True  # whoever needs the weights next tries again
@@ -338,7 +364,7 @@ class Session:
             self._put(symbol, data)
         for step in self._journal.frames():
             self._put_frame(step)
-            self.backend.run(self.request(self.training))
+            run_step(self.plan, self.backend, self.requests(self.training), step)
 
     # -- calibration and evaluation --------------------------------------------------------------
 
@@ -354,10 +380,11 @@ class Session:
 
     def _calibrate(self, images: Images, labels: Array) -> int:
         before = self.snapshot()
+        self._learn_of(labels)
 
         def run(used: StepExponents) -> Measures:
             params = dry(plan_params(self.plan, used, SgdStep(0.0), moving=False), used)
-            self.write_training(images, labels, params)
+            self.write_training(images, labels, params, used)
             self.run(self.training)
             return self.records(self.training).measures
 
@@ -385,7 +412,8 @@ class Session:
         Where the images leave the ranges of the policy, they are run again with wider ones.
 
         Returns:
-            Outcome, and logits ``(images, classes)``.
+            Outcome, and logits ``(images, classes)``, or of a map ``(images, channels, rows,
+            cols)``.
         """
         _, used, result, records, again = self._settled(as_batch(images), labels)
         self.evaluated = used
@@ -395,10 +423,13 @@ class Session:
                               result.cycles, sum(saturations.values()), result.counters,
                               saturations, again,
                               self._beyond(used, saturations) if saturations else {})
-        shape = ceil_div(self.plan.classes, CHANNELS_PER_WORD), self.plan.batch, CHANNELS_PER_WORD
-        raw = self._get("logits", np.int16).reshape(shape)
-        logits = unpack_dense(raw, self.plan.classes)[: len(images)]
-        return outcome, np.ldexp(logits.astype(np.float32), used.logits).astype(np.float32)
+        codes = read_outputs(self.plan, self.backend)[: len(images)]
+        if self.plan.loss.on_host and labels is not None:
+            found = of_targets(self.plan.loss, labels)
+            outcome = with_loss(outcome, host_loss(found, codes, used.logits, labels,
+                                                   found.gradient_exponent(0, used.logits)))
+        logits = np.ldexp(codes.astype(np.float32), used.logits).astype(np.float32)
+        return outcome, logits.reshape(len(logits), -1) if logits.shape[2:] == (1, 1) else logits
 
     def widen(self, images: Images) -> None:
         """Give the policy room for at most a mini-batch of images; it is never narrowed."""
@@ -439,17 +470,29 @@ class Session:
 
     # -- pieces that verification uses too -------------------------------------------------------
 
-    def write_training(self, images: Images, labels: Array, params: StepParams) -> None:
-        """Write input, labels and step block of a training step."""
+    def write_training(self, images: Images, labels: Array, params: StepParams,
+                       used: StepExponents | None = None) -> None:
+        """Write input, labels and step block of a training step.
+
+        ``used``: exponents of the step, from which a loss that the host computes follows.
+        """
         self._write(as_batch(images), labels, pack_step_block(self.plan, params))
+        self._written = None if used is None else self._between(labels, used)
 
     def request(self, program: ProgramImage, count: int | None = None,
                 meanwhile: Callable[[], None] | None = None) -> RunRequest:
-        """The run of a program, or of its first ``count`` descriptors."""
-        return RunRequest(self._place(f"{program.name}.program")[0],
-                          program.count if count is None else count,
-                          self._place("step_block")[0], self._cycles[program.name], False,
-                          self._names[program.name], self.counters, meanwhile)
+        """The (first) run of a program, or of its first ``count`` descriptors."""
+        first = self.requests(program, meanwhile)[0]
+        return first if count is None else replace(first, descriptor_count=count)
+
+    def requests(self, program: ProgramImage, meanwhile: Callable[[], None] | None = None
+                 ) -> tuple[RunRequest, ...]:
+        """The runs of a program: two where the host computes the loss in between."""
+        place, names = self._place(f"{program.name}.program")[0], self._names[program.name]
+        return tuple(RunRequest(place + run.start * DESCRIPTOR_BYTES, len(run),
+                                self._place("step_block")[0], self._cycles[program.name], False,
+                                names[run.start : run.stop], self.counters,
+                                meanwhile if run.start == 0 else None) for run in program.runs)
 
     def records(self, program: ProgramImage) -> RunRecords:
         """What a program's last run reported."""
@@ -464,11 +507,20 @@ class Session:
     def _run(self, program: ProgramImage, then: Batch | None = None) -> RunResult:
         """Run a program; the codes of the images ``then`` are made meanwhile."""
         key = program.name, then is not None, self.counters
-        request = self._requests.get(key)
-        if request is None:
-            request = self._requests[key] = self.request(
+        requests = self._requests.get(key)
+        if requests is None:
+            requests = self._requests[key] = self.requests(
                 program, meanwhile=None if then is None else self._prepare)
-        self._then = then
+        self._then, self._said = then, None
+        if len(requests) == 1:
+            return self._one_run(requests[0])
+        first = self._one_run(requests[0])
+        if self._written is not None:
+            self._said = self._written.run(self.plan, self.backend)
+        return joined(first, self._one_run(requests[1]))
+
+    def _one_run(self, request: RunRequest) -> RunResult:
+        """Run one half of a program, or all of it."""
         try:
             return self.backend.run(request)
         except HardwareFault as error:
@@ -478,8 +530,8 @@ class Session:
                 for symbol, data in self._weights().items():
                     at = self.plan.memory[symbol].offset
                     image[at : at + data.nbytes] = data
-            path = keep(Failure.of(self.plan, self.backend.name, self.request(program), image,
-                                   str(error)))
+            path = keep(Failure.of(self.plan, self.backend.name, replace(request, meanwhile=None),
+                                   image, str(error)))
             if path is not None:
                 error.add(advice(path))
             raise

@@ -38,6 +38,9 @@ class StepOutcome:
             those that have any.
         again: images of an evaluation that were run again with more room for their ranges.
         beyond: of an evaluation: by tensor that still saturates, a bound of its values.
+        answers: answers that ``correct`` counts the right ones of (pixels, or outputs that are yes
+            or no); None: one for each image.
+        weight: what the mean loss of these images divides by; None: their number.
     """
 
     loss_sum: float
@@ -49,14 +52,17 @@ class StepOutcome:
     tensors: Mapping[str, int] = field(default_factory=dict)
     again: int = 0
     beyond: Mapping[str, float] = field(default_factory=dict)
+    answers: int | None = None
+    weight: float | None = None
 
 
 class Trainer(Protocol):
     """Trains the network of a plan, mini-batch by mini-batch, and keeps its weights.
 
     Images are a :class:`~pynq_train.run.batch.Batch`, or float32 ``(n, channels, rows, cols)``,
-    prepared for the network's input; labels are class numbers ``(n,)``; ``n`` is the plan's
-    mini-batch in training, at most that in evaluations.
+    prepared for the network's input; labels are class numbers ``(n,)``, or what the targets of the
+    plan's loss are (``run.host_loss``); ``n`` is the plan's mini-batch in training, at most that in
+    evaluations.
     """
 
     @property
@@ -92,7 +98,8 @@ class Trainer(Protocol):
 
     def evaluate(self, images: Images, labels: Array | None = None
                  ) -> tuple[StepOutcome, NDArray[np.float32]]:
-        """Run the forward pass; return the outcome, and logits ``(n, classes)``.
+        """Run the forward pass; return the outcome, and logits ``(n, classes)``; where a map is the
+        end ``(n, channels, rows, cols)``.
 
         No state changes: where images leave the ranges of the policy, they are run again with more
         room, and the policy stays. Without labels, loss and right answers of the outcome mean

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +26,7 @@ from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.program import Program, verify_program
 from pynq_train.program.program import Region
+from pynq_train.quant.loss import Loss
 from pynq_train.schedule.lower.program import (
     ProgramImage,
     build_cached,
@@ -54,8 +55,8 @@ COMPILED = Record({
     "regions": Table(Items(_BYTES, least=3, most=3), 1000),
     "shared": Table(Text(1000), 1000), "views": Table(Items(_BYTES, least=3, most=3), 1000),
     "descriptors": Table(Items(_DESCRIPTOR, most=1 << 16), 10),
-    "sizes": Table(_REGION, 10),
-})
+    "sizes": Table(_REGION, 10), "halt": Whole(0, 1 << 16),
+}, optional=("halt",))
 """What a file says of compiled programs, besides their bytes."""
 
 
@@ -66,7 +67,7 @@ class Programs:
     Attributes:
         training: of a training step.
         evaluation: of an evaluation.
-        cycles: rough figure of the cycles of each, by its name, for time-outs.
+        cycles: rough figure of the cycles of each, by its name, for time-outs (of both its runs).
         cached: of a training step behind the frozen layers, None in a plan without.
     """
 
@@ -86,10 +87,24 @@ def build_programs(plan: Plan) -> Programs:
     cached = build_cached(plan) if plan.cached else None
     programs = (training, evaluation) if cached is None else (training, evaluation, cached)
     for program in programs:
-        verify_program(Program.make(program.name, program.program, program.taps, plan.memory,
-                                    plan.memory.nbytes, plan.board.config))
+        _verify(plan, program)
     return Programs(training, evaluation, {one.name: estimate(plan, one.descriptors)
                                            for one in programs}, cached)
+
+
+def _verify(plan: Plan, program: ProgramImage) -> None:
+    """Verify a program, run by run; a second run knows what the first one has left.
+
+    Raises:
+        IllegalProgram: it breaks a rule of the contract.
+    """
+    before: Program | None = None
+    for run in program.runs:
+        own = Program.make(program.name, program.bytes_of(run), program.taps, plan.memory,
+                           plan.memory.nbytes, plan.board.config)
+        own = replace(own, program_off=own.program_off + run.start * DESCRIPTOR_BYTES)
+        verify_program(own, before)
+        before = own
 
 
 def to_saved(plan: Plan, programs: Programs) -> tuple[dict[str, Any], dict[str, NDArray[np.uint8]]]:
@@ -112,7 +127,8 @@ def to_saved(plan: Plan, programs: Programs) -> tuple[dict[str, Any], dict[str, 
         "views": {symbol: place(region) for symbol, region in memory.views.items()},
         "descriptors": {one.name: [_plain(descriptor) for descriptor in one.descriptors]
                         for one in both},
-        "sizes": {one.name: [len(one.program), len(one.taps)] for one in both}}
+        "sizes": {one.name: [len(one.program), len(one.taps)] for one in both},
+        "halt": programs.training.halt}
     arrays = {one.name: np.frombuffer(zlib.compress(one.program + one.taps), np.uint8)
               for one in both}
     return values, arrays
@@ -170,19 +186,23 @@ def from_saved(saved: Any, arrays: Mapping[str, NDArray[Any]], layers: tuple[Fus
 
 
 def fitting(saved: tuple[Any, Mapping[str, NDArray[Any]]], layers: tuple[FusedLayer, ...],
-            board: Board, where: str, wanted: tuple[int, bool, tuple[Trainable, ...], bool]
+            board: Board, where: str, wanted: tuple[int, bool, tuple[Trainable, ...], Loss]
             ) -> tuple[Plan, Programs] | None:
     """Return plan and programs of a file if they are for a training; None if for another one.
 
     Args:
         saved: plain values and arrays.
         layers, board, where: as for :func:`from_saved`, which raises the same.
-        wanted: mini-batch, masters with momentum, what is trained, and whether the loss is the
-            squared error.
+        wanted: mini-batch, masters with momentum, what is trained, and the loss.
     """
     plan, programs = from_saved(*saved, layers, board, where)
-    found = plan.batch, plan.momentum, plan.trainable, saved[0]["mse"]
-    return (plan, programs) if found == wanted else None
+    *same, loss = wanted
+    halts = saved[0].get("halt", 0) > 0
+    # What the host computes may be any loss: no descriptor says which.
+    if [plan.batch, plan.momentum, plan.trainable, halts] != [*same, loss.on_host] or (
+            not halts and saved[0]["mse"] != loss.mse):
+        return None
+    return replace(plan, loss=loss), programs
 
 
 def _plan(values: Mapping[str, Any], layers: tuple[FusedLayer, ...], board: Board) -> Plan:
@@ -247,8 +267,11 @@ def _programs(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], pla
         unpacked = zlib.decompressobj().decompress(arrays[name].tobytes(), sum(sizes) + 1)
         if len(unpacked) != sum(sizes) or sizes[0] > plan.memory[f"{name}.program"].nbytes:
             raise ValueError(f"{name}: {len(unpacked)} bytes")
+        halt = values.get("halt", 0) if name == "train" else 0
+        if not 0 <= halt < len(descriptors):
+            raise ValueError(f"{name}: a halt behind {halt} of {len(descriptors)} descriptors")
         images.append(ProgramImage(name, descriptors, (), unpacked[: sizes[0]],
-                                   unpacked[sizes[0]:]))
+                                   unpacked[sizes[0]:], halt))
     return Programs(images[0], images[1], {name: values["cycles"][name]
                                            for name in ("train", "evaluate")})
 

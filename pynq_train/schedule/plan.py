@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,9 +16,16 @@ from pynq_train.layers.backward_graph import (
     build_backward_graph,
     inference_mode_norms,
 )
+from pynq_train.layers.ends import (
+    check_bare,
+    check_classifier,
+    is_bare,
+    is_classifier,
+    read_by_softmax,
+)
 from pynq_train.layers.fuse import FusedLayer
 from pynq_train.quant import QuantLayer
-from pynq_train.quant.loss import PLAIN_LOSS, Loss
+from pynq_train.quant.loss import BINARY, CROSS_ENTROPY, MSE, PLAIN_LOSS, Loss
 from pynq_train.schedule.memory.arena import MemoryMap, check_fits
 from pynq_train.schedule.memory.place import Tensors, place
 from pynq_train.schedule.memory.turns import take_turns
@@ -57,7 +64,8 @@ class Plan:
         trainable: what a training step updates, by layer.
         parts: largest number of parts of the mini-batch in which the vector unit works beside the
             array.
-        loss: what the softmax unit computes.
+        loss: what is minimised; the softmax unit computes it, or the host between the halves of a
+            step.
         cached: descriptors of a training step behind the frozen layers, whose maps the host
             writes (``passes.cached``); empty in a plan without.
     """
@@ -106,6 +114,16 @@ class Plan:
     def macs_per_step(self) -> int:
         """Multiply-adds of a training step on the array; padding does not count."""
         return sum(descriptor.cost.macs for descriptor in self.train if descriptor.cost)
+
+    def halt(self, descriptors: Sequence[Descriptor]) -> int:
+        """Return how many descriptors of a program run before the host computes the loss.
+
+        0: all run at once: the softmax unit computes it, or the program is of one half alone.
+        """
+        if not self.loss.on_host:
+            return 0
+        forward = sum(one.role.forward for one in descriptors)
+        return forward % len(descriptors)
 
     @property
     def step_block_bytes(self) -> int:
@@ -157,10 +175,38 @@ class Plan:
         return evaluation_sources(self.specs, self.sources)
 
 
+def loss_at(layers: Sequence[FusedLayer], batch: int, kind: str | None = None, **options: Any
+            ) -> Loss:
+    """Return a loss at the end of a network.
+
+    Args:
+        layers: the network.
+        batch: images of a mini-batch.
+        kind: one of :data:`~pynq_train.quant.loss.LOSSES` (default: cross-entropy, the binary one
+            where there is a single output, the squared error of numbers behind an activation).
+        options: of the :class:`~pynq_train.quant.loss.Loss`.
+
+    Raises:
+        UnsupportedModel: the network ends with no classes, and the loss is one of classes.
+    """
+    channels, rows, cols = layers[-1].out_shape
+    if kind is None:
+        kind = (CROSS_ENTROPY if is_classifier(layers) else BINARY if is_bare(layers[-1])
+                else MSE)
+        options = {"values": True} if kind == MSE else options
+    if kind == CROSS_ENTROPY:
+        check_classifier(layers)
+    elif kind == BINARY:
+        check_bare(layers)
+    found = Loss(kind, classes=channels, positions=rows * cols,
+                 aside=not read_by_softmax(layers), **options)
+    return found.start(batch)
+
+
 def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
               train_from: int = 0, momentum: bool = True,
               trainable: tuple[Trainable, ...] | None = None, fits: bool = True,
-              turns: bool = True, cache: bool = False) -> Plan:
+              turns: bool = True, cache: bool = False, loss: Loss | None = None) -> Plan:
     """Return the plan of a network: tiles, order of descriptors, places in the arena.
 
     Args:
@@ -176,6 +222,7 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
         turns: feature maps and gradient maps share places where that lets nothing wait; False
             where maps are read behind a run, or the programs run in parts.
         cache: plan a training step that begins with the maps of the frozen layers, too.
+        loss: what is minimised (default: cross-entropy, of each pixel where a map is the end).
 
     Raises:
         BadInput: ``batch``, ``train_from`` or ``trainable`` is out of range, or a cache is not
@@ -202,18 +249,20 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     for spec, trained in zip(specs, trainable):
         check_products(spec, weight_gradient=trained.anything)
     check_pools(specs, board.config)
+    loss = loss_at(layers, batch) if loss is None else loss
     classes, most = specs[-1].m, board.config.max_classes
-    if classes > most:
+    if classes > most and not loss.on_host:
         raise DoesNotFit(f"layer {specs[-1].name!r}: classes", expected=f"at most {most}",
                          found=classes)
     backward_graph = build_backward_graph(layers, active)
     sources = tuple(layer.sources for layer in layers)
     split = choose_split(specs, sources, board)
-    softmax = Descriptor(Role.SOFTMAX, len(specs) - 1)
-    train = (*forward_half(specs, board, sources, split), softmax,
+    # What the host computes has no descriptor: a step then runs in two halves.
+    softmax = () if loss.on_host else (Descriptor(Role.SOFTMAX, len(specs) - 1),)
+    train = (*forward_half(specs, board, sources, split), *softmax,
              *backward_half(specs, board, momentum, trainable, backward_graph, split))
     without = evaluation_sources(specs, sources)
-    evaluate = (*forward_half(specs, board, without, split, statistics=False), softmax)
+    evaluate = (*forward_half(specs, board, without, split, statistics=False), *softmax)
     tensors = Tensors(layers, specs, trainable, batch, momentum, active, backward_graph,
                       split.most)
     programs = {"train": train, "evaluate": evaluate}
@@ -228,4 +277,4 @@ def make_plan(layers: tuple[FusedLayer, ...], batch: int, board: Board,
     if fits:
         check_fits(memory, board.cma_bytes, board.name, batch)
     return Plan(board, batch, layers, specs, train_from, train, evaluate, memory, momentum,
-                trainable, split.most, cached=programs.get(CACHED, ()))
+                trainable, split.most, loss, programs.get(CACHED, ()))

@@ -5,10 +5,10 @@ The cycle model (``pynq_train.cycles``) runs the descriptor fields; nothing is c
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from pynq_train.cycles import Command, Trace, model
+from pynq_train.cycles import Command, Engine, Trace, model
 from pynq_train.cycles.vector import block_cycles
 from pynq_train.hw.boards import Board
 from pynq_train.hw.commands import Opcode
@@ -58,6 +58,18 @@ class Prediction:
     clock_mhz: float
     batch: int
 
+    def then(self, other: Prediction) -> Prediction:
+        """Return this run and another one behind it; time between the two does not count."""
+        cycles = self.cycles
+        return replace(
+            self, cycles=cycles + other.cycles,
+            starts=self.starts + tuple(cycles + one for one in other.starts),
+            ends=self.ends + tuple(cycles + one for one in other.ends),
+            arrays=self.arrays + tuple((cycles * bool(end) + begin, cycles * bool(end) + end)
+                                       for begin, end in other.arrays),
+            limits=self.limits + other.limits, bytes_read=self.bytes_read + other.bytes_read,
+            bytes_written=self.bytes_written + other.bytes_written, macs=self.macs + other.macs)
+
     @property
     def utilisation(self) -> float:
         """Useful multiply-adds per multiplier and cycle, 0 to 1."""
@@ -106,8 +118,23 @@ def predict_program(program: ProgramImage, board: Board, batch: int,
     found = model(len(program.descriptors))
     commands = [found.command(fields, _tap_weights(descriptor))
                 for descriptor, fields in zip(program.descriptors, program.fields)]
-    engine = found.engine(commands, board.config,
-                          memory or MemoryTiming(board.dram_bytes_per_cycle))
+    first, *others = (_run(found.engine(commands[run.start : run.stop], board.config,
+                                        memory or MemoryTiming(board.dram_bytes_per_cycle)),
+                           commands[run.start : run.stop],
+                           program.descriptors[run.start : run.stop], board, batch, retired)
+                      for run in program.runs)
+    return first.then(others[0]) if others else first
+
+
+def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:
+    """Return the weight block of each tap of an array descriptor, in the order of its tap table."""
+    return tuple(tap.weight for tap in descriptor.tiled.shape.taps) if descriptor.tiled else ()
+
+
+def _run(engine: Engine, commands: Sequence[Command], descriptors: Sequence[Descriptor],
+         board: Board, batch: int, retired: Callable[[], object] | None) -> Prediction:
+    """Return what a cycle model says of its commands, in order; ``descriptors`` are the same ones.
+    """
     cycles = engine.run(retired)
     return Prediction(
         cycles, tuple(t.stamps[0] for t in engine.traces),
@@ -115,13 +142,8 @@ def predict_program(program: ProgramImage, board: Board, batch: int,
         tuple(t.array for t in engine.traces),
         tuple(_limit(c, t) for c, t in zip(commands, engine.traces)),
         engine.bytes_read, engine.bytes_written,
-        sum(one.cost.macs for one in program.descriptors if one.cost),
+        sum(one.cost.macs for one in descriptors if one.cost),
         board.config.multipliers, board.clock_mhz, batch)
-
-
-def _tap_weights(descriptor: Descriptor) -> tuple[int, ...]:
-    """Return the weight block of each tap of an array descriptor, in the order of its tap table."""
-    return tuple(tap.weight for tap in descriptor.tiled.shape.taps) if descriptor.tiled else ()
 
 
 _PORT_BOUND = 0.7

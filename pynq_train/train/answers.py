@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pynq_train.arrays import Array
 from pynq_train.graph.params import FloatArray
 from pynq_train.run.formats import range_of
 from pynq_train.run.trainer import StepOutcome, Trainer
 from pynq_train.train.history import Evaluation
 from pynq_train.train.images import ImageSource
+from pynq_train.train.metrics import Metrics
 from pynq_train.train.value_warnings import check_outcome
 
 
 def outputs(trainer: Trainer, source: ImageSource, warned: set[str],
-            labels: NDArray[np.int64] | None = None) -> Iterator[tuple[StepOutcome, FloatArray]]:
+            labels: Array | None = None) -> Iterator[tuple[StepOutcome, FloatArray]]:
     """Yield outcome and logits of the images, mini-batch by mini-batch.
 
     Args:
         trainer: computes them; its state stays as it is.
         source: the images.
         warned: kinds of warnings that have been given; values that saturate add one.
-        labels: of the images, ``(n,)``; without them the outcome's loss means nothing.
+        labels: of the images, as the loss takes them; without them the outcome's loss means
+            nothing.
     """
     with _ranges(trainer, source):
         for part in _parts(trainer, source):
@@ -35,22 +36,27 @@ def outputs(trainer: Trainer, source: ImageSource, warned: set[str],
             yield outcome, logits
 
 
-def evaluate(trainer: Trainer, source: ImageSource, labels: NDArray[np.int64], warned: set[str],
+def evaluate(trainer: Trainer, source: ImageSource, labels: Array, warned: set[str],
              names: tuple[str, ...] = ()) -> Evaluation:
     """Return loss, accuracy, confusions and the number of images that were run again.
 
     ``names``: of the classes, as far as they are known. See :func:`outputs`.
     """
-    loss, correct, again, begin = 0.0, 0, 0, 0
-    classes = trainer.plan.classes
-    confusion = np.zeros((classes, classes), np.int64)
+    loss, weight, correct, answers, again, begin = 0.0, 0.0, 0, 0, 0, 0
+    found = Metrics(trainer.plan.loss)
     for outcome, logits in outputs(trainer, source, warned, labels):
-        loss += outcome.loss_sum
+        counts = outcome.images if outcome.weight is None else outcome.weight
+        # The mean of a mini-batch is over what counts of it.
+        loss += outcome.loss_sum if outcome.weight is None else (
+            outcome.loss_sum / outcome.images * counts)
+        weight += counts
         correct += outcome.correct
+        answers += outcome.images if outcome.answers is None else outcome.answers
         again += outcome.again
-        np.add.at(confusion, (labels[begin : begin + len(logits)], logits.argmax(axis=1)), 1)
+        found.add(logits, labels[begin : begin + len(logits)])
         begin += len(logits)
-    return Evaluation(loss / len(source), correct / len(source), again, confusion, names)
+    return Evaluation(loss / weight if weight else 0.0, correct / answers if answers else math.nan,
+                      again, found.confusion, names, found.figures())
 
 
 def calibrate(trainer: Trainer, source: ImageSource) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -87,6 +88,10 @@ class _Watch(Callback):
             raise BadInput(f"{type(self).__name__}: {self.monitor}",
                            expected="fit(..., validation_data=(x, y))", found="none",
                            fix="pass validation data, or watch 'loss' or 'accuracy'")
+        if math.isnan(value) and self.monitor.endswith("accuracy"):
+            raise BadInput(f"{type(self).__name__}: {self.monitor}",
+                           expected="right and wrong answers", found="outputs that are numbers",
+                           fix="watch 'loss' or 'val_loss'")
         gain = 0.0 if self.best is None else (value - self.best) * MONITORS[self.monitor]
         if self.best is not None and not gain > self._delta:
             return False

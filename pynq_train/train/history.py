@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -23,16 +24,35 @@ LOSSES_KEPT = 16_384
 _MOST = (1 << 62) - 1
 _COUNT, _ANY = Whole(0, _MOST), Number(any_float=True)
 EPOCHS = Items(Record({
-    "epoch": Whole(1, _MOST), "loss": _ANY, "accuracy": Number(0, 1), "val_loss": Maybe(_ANY),
-    "val_accuracy": Maybe(Number(0, 1)), "images": _COUNT, "cycles": _COUNT, "saturations": _COUNT,
-    "seconds": Number(0), "tensors": Table(Record({
+    "epoch": Whole(1, _MOST), "loss": _ANY, "accuracy": Maybe(Number(0, 1)),
+    "val_loss": Maybe(_ANY), "val_accuracy": Maybe(Number(0, 1)), "images": _COUNT,
+    "cycles": _COUNT, "saturations": _COUNT, "seconds": Number(0), "tensors": Table(Record({
         "range": Whole(-1 << 16, 1 << 16), "saturations": _COUNT})),
     "clipped": Table(_COUNT, MOST_TEXT)},
     optional=("tensors", "clipped")), most=1 << 20)
 """Saved epochs. Files of earlier releases hold all of them."""
 TALLY = Record({"loss": _ANY, "correct": _COUNT, "images": _COUNT, "cycles": _COUNT,
-                "saturations": _COUNT, "seconds": Number(0), "tensors": Table(_COUNT, MOST_TEXT)})
+                "saturations": _COUNT, "seconds": Number(0), "tensors": Table(_COUNT, MOST_TEXT),
+                "answers": Maybe(_COUNT)}, optional=("answers",))
 """Saved sums of the epoch under way."""
+
+
+_ACCURACIES = "accuracy", "val_accuracy"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """Return ``, accuracy 12.3 %``; nothing for NaN."""
+    return "" if math.isnan(share) else f", accuracy {100 * share:.{digits}f} %"
+
+
+def _read(entry: Any) -> dict[str, Any]:
+    """Return a saved epoch; the accuracy of numbers is NaN."""
+    values = dict(entry)
+    if values.get("accuracy") is None and "accuracy" in values:
+        values["accuracy"] = math.nan
+        if values.get("val_loss") is not None:
+            values["val_accuracy"] = math.nan
+    return values
 
 
 class _Scores(NamedTuple):
@@ -48,18 +68,22 @@ class Evaluation(_Scores):
         confusion: int64 ``(classes, classes)``: images of each class (row) that were taken for
             each class (column); without any where answers were not looked at.
         class_names: names of the classes from 0 on, as far as they are known.
+        figures: more of them by name, where they fit the loss: ``mean_iou`` of pixels; ``rmse``,
+            ``mae`` and ``r2`` of numbers; ``f1`` and ``all_right`` of outputs that are yes or no.
+            The accuracy of numbers is NaN.
     """
 
     again: int
     confusion: NDArray[np.int64]
     class_names: tuple[str, ...]
+    figures: dict[str, float]
 
     def __new__(cls, loss: float, accuracy: float, again: int = 0,
-                confusion: NDArray[np.int64] | None = None, class_names: tuple[str, ...] = ()
-                ) -> Evaluation:
+                confusion: NDArray[np.int64] | None = None, class_names: tuple[str, ...] = (),
+                figures: Mapping[str, float] | None = None) -> Evaluation:
         """Return the pair of loss and accuracy."""
         self = super().__new__(cls, loss, accuracy)
-        self.again, self.class_names = again, class_names
+        self.again, self.class_names, self.figures = again, class_names, dict(figures or {})
         self.confusion = np.zeros((0, 0), np.int64) if confusion is None else confusion
         return self
 
@@ -69,8 +93,9 @@ class Evaluation(_Scores):
                 for at, row in enumerate(self.confusion) if row.any()}
 
     def text(self) -> str:
-        """Return lines for people: each class, and what it was mostly taken for where wrong."""
-        lines = []
+        """Return lines for people: figures; each class, what it was mostly taken for where wrong.
+        """
+        lines = [f"{name} {value:.4g}" for name, value in self.figures.items()]
         width = max(map(len, self.by_class()), default=0)
         for at, row in enumerate(self.confusion):
             images, right = int(row.sum()), int(row[at])
@@ -92,7 +117,8 @@ class EpochResult:
     Attributes:
         epoch: number of the epoch, from 1 over the learner's life.
         loss: mean training loss in nats, while the weights moved.
-        accuracy: share of right answers in training, while the weights moved.
+        accuracy: share of right answers in training, while the weights moved; NaN where answers
+            are numbers.
         val_loss: loss on the validation data after the epoch, None without such data.
         val_accuracy: accuracy likewise.
         images: training images seen.
@@ -118,11 +144,10 @@ class EpochResult:
     clipped: dict[str, int] = field(default_factory=dict)
 
     def text(self) -> str:
-        """Return one line for people: loss and accuracy in percent."""
-        line = (f"epoch {self.epoch}: loss {self.loss:.4f}, accuracy {100 * self.accuracy:.2f} %")
+        """Return one line for people: loss and, where there is any, accuracy in percent."""
+        line = f"epoch {self.epoch}: loss {self.loss:.4f}{percent(self.accuracy, 2)}"
         if self.val_loss is not None and self.val_accuracy is not None:
-            line += (f", validation loss {self.val_loss:.4f}, "
-                     f"accuracy {100 * self.val_accuracy:.2f} %")
+            line += f", validation loss {self.val_loss:.4f}{percent(self.val_accuracy, 2)}"
         return line
 
 
@@ -155,6 +180,8 @@ class History:
         left = TENSOR_BYTES
         for epoch in reversed(self.epochs[-EPOCHS_KEPT:]):
             values = asdict(epoch)
+            for name in _ACCURACIES:  # no number of JSON
+                values[name] = None if math.isnan(values[name] or 0.0) else values[name]
             left -= len(json.dumps(values["tensors"]))
             if left < 0 and out:
                 values["tensors"] = {}
@@ -165,7 +192,7 @@ class History:
     def from_list(cls, data: Any) -> History:
         """Rebuild from :meth:`to_list`; :class:`BadInput` if it is malformed."""
         try:
-            return cls([EpochResult(**dict(entry)) for entry in data])
+            return cls([EpochResult(**_read(entry)) for entry in data])
         except (TypeError, ValueError) as error:
             raise BadInput(f"saved history is malformed ({error})") from None
 
@@ -181,10 +208,16 @@ class Tally:
     saturations: int = 0
     seconds: float = 0.0
     tensors: dict[str, int] = field(default_factory=dict)
+    answers: int | None = None
 
     def add(self, loss: float, correct: int, images: int, cycles: int = 0,
-            saturations: Mapping[str, int] | None = None) -> None:
-        """Add a step: summed loss, right answers, images, cycles, saturations by tensor."""
+            saturations: Mapping[str, int] | None = None, answers: int | None = None) -> None:
+        """Add a step: summed loss, right answers, images, cycles, saturations by tensor.
+
+        ``answers``: what right ones are counted of; None: one for each image.
+        """
+        if answers is not None:
+            self.answers = (self.answers or 0) + answers
         self.loss += loss
         self.correct += correct
         self.images += images
@@ -201,13 +234,19 @@ class Tally:
         except TypeError as error:
             raise BadInput(f"saved training state is malformed ({error})") from None
 
+    @property
+    def accuracy(self) -> float:
+        """Share of right answers; NaN where answers are numbers."""
+        answers = max(self.images, 1) if self.answers is None else self.answers
+        return self.correct / answers if answers else math.nan
+
     def result(self, epoch: int, validation: Evaluation | None,
                tensors: dict[str, dict[str, int]] | None = None,
                clipped: dict[str, int] | None = None) -> EpochResult:
         """Return the result of the epoch: means over its images."""
         images = max(self.images, 1)
         return EpochResult(
-            epoch, self.loss / images, self.correct / images,
+            epoch, self.loss / images, self.accuracy,
             validation.loss if validation else None, validation.accuracy if validation else None,
             self.images, self.cycles, self.saturations, self.seconds, tensors or {},
             clipped or {})

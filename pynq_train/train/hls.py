@@ -18,6 +18,7 @@ from pynq_train.eftrain.csim import KNOWN_ACTIVATIONS, EfNetwork
 from pynq_train.errors import BadInput
 from pynq_train.layers import FusedLayer
 from pynq_train.quant import ExponentPolicy, SgdStep
+from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.run.batch import Batch, Images, floats
 from pynq_train.run.formats import range_of
 from pynq_train.run.masters import Masters
@@ -69,10 +70,11 @@ class HlsTrainer:
                 raise BadInput(f"{HLS_CSIM}: trainable", found=f"layer {layer.name!r} frozen",
                                expected="'all': EF-Train updates every layer",
                                fix="use trainable='all'")
-        if plan.loss.mse or plan.loss.smoothing:
+        if plan.loss.mse or plan.loss.smoothing or plan.loss.on_host:
             raise BadInput(f"{HLS_CSIM}: loss", expected="cross-entropy without label smoothing",
-                           found=plan.loss.kind if plan.loss.mse
-                           else f"label_smoothing={plan.loss.smoothing}",
+                           found=f"label_smoothing={plan.loss.smoothing}" if plan.loss.smoothing
+                           else "weights, or labels that do not count or are of pixels"
+                           if plan.loss.kind == CROSS_ENTROPY else plan.loss.kind,
                            fix="leave loss and label_smoothing out")
         self.plan = plan
         self.policy = policy

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pynq_train.arrays import plain
 from pynq_train.backends import Backend, open_backend
 from pynq_train.backends.names import HLS_CSIM, board_of
-from pynq_train.data import Labels
 from pynq_train.errors import BadInput
 from pynq_train.exchange import export_onnx
 from pynq_train.graph import Graph, LayerParams, Model
 from pynq_train.graph.image_format import ImageFormat, Normalisation
-from pynq_train.graph.params import FloatArray
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.init import check_params
 from pynq_train.layers.supported import check_values
-from pynq_train.quant import Loss
 from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.quant.policy import INPUT_START
 from pynq_train.run.masters import Masters
@@ -63,13 +57,14 @@ from pynq_train.train.restore import check_exponents, format_of, options_of
 from pynq_train.train.schedules import whole
 from pynq_train.train.start import begun_anew, is_rung, start_of
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
+from pynq_train.train.targets import Task
 from pynq_train.train.turns import Turns, in_turn
 from pynq_train.train.value_warnings import check_images, check_weights
 from pynq_train.train.watch import check_classes
-from pynq_train.train.with_domains import WithDomains
+from pynq_train.train.with_answers import WithAnswers
 
 
-class Learner(WithDomains):
+class Learner(WithAnswers):
     """A network, its weights and the board that trains it.
 
     Use it in a ``with`` statement, or call :meth:`close`, where the board is wanted back.
@@ -89,8 +84,10 @@ class Learner(WithDomains):
             are divided by 255).
         mean, std: a number or one per channel, in the units of that range: the network sees
             ``(image - mean) / std`` (default: those of the model).
-        loss: ``cross-entropy`` (of the softmax) or ``mse``: mean squared difference of the outputs
-            and 1 at the label, 0 elsewhere. Both as in PyTorch, in the fabric.
+        loss: ``cross-entropy`` (of the softmax), of each pixel where a map is the end; ``mse``:
+            mean squared difference of the outputs and targets that are numbers, or 1 at the label
+            and 0 elsewhere; ``huber``; or ``binary-cross-entropy`` of outputs that are yes or no.
+            All as in PyTorch (docs/training.md).
         label_smoothing: of the cross-entropy: part of the target that is spread over all classes
             evenly, 0 to below 1.
         accumulate: mini-batches whose mean gradient makes one update, for batches that memory does
@@ -103,6 +100,9 @@ class Learner(WithDomains):
             what the model freezes (``Model.frozen``); ``*`` does not.
         class_names: names of all classes, in the order of the outputs (default: those of the
             model, or of the training labels, if these are names).
+        class_weights: factor of each class's cross-entropy, one for each output.
+        ignore_index: target that does not count, with the cross-entropies.
+        huber_delta: difference beyond which Huber's loss is linear.
 
     Raises:
         UnknownName: no such network or board.
@@ -120,7 +120,8 @@ class Learner(WithDomains):
                  mean: float | Sequence[float] | None = None,
                  std: float | Sequence[float] | None = None,
                  class_names: Sequence[str] | None = None,
-                 _saved: Checkpoint | None = None) -> None:
+                 class_weights: Sequence[float] | None = None, ignore_index: int | None = None,
+                 huber_delta: float = 1.0, _saved: Checkpoint | None = None) -> None:
         self.seed = whole("seed", seed, -MOST_COUNT, MOST_COUNT)
         begun = start_of(model, trainable, seed)
         self.graph, start, self._sample = begun.graph, begun.params, begun.sample
@@ -138,12 +139,14 @@ class Learner(WithDomains):
         self.state = TrainState()
         self._layers = fuse(self.graph)
         self.trainable: TrainableChoice = begun.trainable
+        self._task = Task.of(self._layers, loss, label_smoothing, class_weights, ignore_index,
+                             huber_delta, Task.saved_values(_saved))
+        self._threshold: float | None = None
         # The momentum holds what is accumulated.
         self._planned = planned(Training(
             self._layers, self.graph.name, self._place.board if self._place else
             board_of(self.board), plain(batch), self.trainable, self.optimizer.momentum > 0 or
-            accumulate > 1, Loss(loss, plain(label_smoothing), self.graph.classes),
-            self._maps_take_turns),
+            accumulate > 1, self._task.at(self._layers, plain(batch)), self._maps_take_turns),
             None if _saved is None else _saved.compiled, self.graph, self._place)
         self._plan = self._planned.plan
         self._optimizer.factors([layer.name for layer in self._layers])  # refuse odd patterns now
@@ -185,16 +188,6 @@ class Learner(WithDomains):
         new.check_accumulation(self.accumulate)
         new.factors([layer.name for layer in self._layers])
         self._optimizer = new
-
-    @property
-    def loss(self) -> str:
-        """What the network is trained for: ``cross-entropy`` or ``mse``."""
-        return self._plan.loss.kind
-
-    @property
-    def label_smoothing(self) -> float:
-        """Part of the target that is spread over all classes."""
-        return self._plan.loss.smoothing
 
     @property
     def plan(self) -> Plan:
@@ -314,7 +307,9 @@ class Learner(WithDomains):
             x: images, uint8 or floats, ``(n, rows, cols)``, ``(n, rows, cols, channels)`` or
                 ``(n, channels, rows, cols)``.
             y: labels ``(n,)``: integers from 0, or names of the classes (strings), which are kept:
-                see :attr:`class_names`.
+                see :attr:`class_names`. Where a map is the end, integers for each pixel; with
+                ``binary-cross-entropy`` 0 or 1 for each output; with ``mse`` and ``huber`` numbers
+                for each output: ``fit(x, x)`` trains an autoencoder.
             epochs: passes over the data.
             validation_data: images and labels that are evaluated after each epoch.
             progress: show a progress bar.
@@ -340,7 +335,7 @@ class Learner(WithDomains):
         if validation_data is not None:
             shown, wanted = check_pair("validation_data", validation_data)
             images = self._images(shown, data.source.form)
-            wanted, _ = names.numbered(wanted, len(images), self.graph.classes)
+            wanted, _ = self._ends.checked(wanted, len(images), data.source.form, names)
 
             def validate() -> Evaluation:
                 return answers.evaluate(trainer, images, wanted, self._warned, names.names)
@@ -352,36 +347,6 @@ class Learner(WithDomains):
         return self.history
 
     # -- use -------------------------------------------------------------------------------------
-
-    @in_turn
-    def evaluate(self, x: Any, y: Any) -> Evaluation:
-        """Return mean loss (cross-entropy in nats) and accuracy (0..1) on labelled images.
-
-        Labels are integers, or names of classes.
-        """
-        source = self._images(x)
-        labels, names = self._numbered(y, len(source))
-        return answers.evaluate(self._ready(), source, labels, self._warned, names.names)
-
-    @in_turn
-    def predict(self, x: Any, *, names: bool | None = None) -> NDArray[Any]:
-        """Return the most likely class of each image, ``(n,)``.
-
-        Args:
-            x: images as for :meth:`fit`.
-            names: True: as names (str), False: as numbers (int64). Default: what the labels of
-                the training were.
-
-        Raises:
-            BadInput: the images do not fit, or names are wanted and no class has one.
-        """
-        answer = self._names.answer(names, self.graph.classes)
-        return answer(np.concatenate([part.argmax(axis=1) for part in self._outputs(x)]))
-
-    @in_turn
-    def logits(self, x: Any) -> FloatArray:
-        """Return the network's output for each image, ``(n, classes)``."""
-        return np.concatenate(list(self._outputs(x)))
 
     @property
     @in_turn
@@ -493,6 +458,7 @@ class Learner(WithDomains):
             "accumulate": (state.get("accumulate", 1), self.accumulate),
             "images": (str(form), str(self.input_format))}))
         self._names = ClassNames.from_state(state, self.graph.classes)
+        self._threshold = state.get("loss_options", {}).get("threshold")
         self._has_weights = True
 
     @in_turn
@@ -561,27 +527,16 @@ class Learner(WithDomains):
         check_images(source, self._has_weights and self.steps == 0, self._warned)
         return source
 
-    def _numbered(self, y: Any, count: int, learn: bool = False) -> tuple[Labels, ClassNames]:
-        """Return labels as class numbers, and the names that are known then."""
-        return self._names.numbered(y, count, self.graph.classes, learn=learn,
-                                    foreign=self._has_weights or self.steps > 0)
-
     def _training_data(self, x: Any, y: Any) -> tuple[Data, ClassNames]:
         """Return what a training reads, checked, and the names known then; nothing is learnt yet.
         """
         shape, form = self.graph.input_shape, self.input_format
         source = self._images(x, normalised(form, x, shape) if self._normalise else form)
-        labels, names = self._numbered(y, len(source), learn=True)
-        check_classes(labels, self.graph.classes, self._warned, names.names)
+        labels, names = self._targets(y, len(source), source.form, learn=True)
+        check_classes(labels, self._plan.loss, self._warned, names.names)
         check_outliers(source, self._warned)
         check_count(len(source), self.batch, self.accumulate)
         return Data(source, labels), names
-
-    def _outputs(self, x: Any) -> Iterator[FloatArray]:
-        """Yield the logits of the images, mini-batch by mini-batch."""
-        source = self._images(x)
-        for _, logits in answers.outputs(self._ready(), source, self._warned):
-            yield logits
 
     def _state(self) -> dict[str, Any]:
         policy = self._trainer.policy if self._trainer is not None else self._policy
@@ -589,6 +544,7 @@ class Learner(WithDomains):
             "board": self.board, "batch": self.batch, "seed": self.seed,
             "trainable": self.trainable, "optimizer": self.optimizer.to_dict(),
             "policy": policy.to_dict(), "loss": self.loss, "label_smoothing": self.label_smoothing,
+            "loss_options": {**self._task.to_state(), "threshold": self._threshold},
             "accumulate": self.accumulate, **self.state.to_dict(), "normalise": self._normalise,
             "input_format": self.input_format.to_dict(), **self._names.to_state(),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.data import batches
 from pynq_train.errors import BadInput
 from pynq_train.run.batch import Batch
@@ -21,7 +23,7 @@ from pynq_train.run.formats import range_of
 from pynq_train.run.ranges import tensor_stats
 from pynq_train.run.trainer import ManyInFlight, Trainer
 from pynq_train.train.callbacks import Callback
-from pynq_train.train.history import Evaluation, Tally
+from pynq_train.train.history import Evaluation, Tally, percent
 from pynq_train.train.images import ImageSource
 from pynq_train.train.interrupt import DeferredInterrupt
 from pynq_train.train.learner_view import LearnerView
@@ -29,19 +31,16 @@ from pynq_train.train.rate_line import say_rate
 from pynq_train.train.state import Run
 from pynq_train.train.watch import Watch
 
-Labels = NDArray[np.int64]
-
-
 _Item = tuple[NDArray[np.int64], Batch, "Batch | None"]
 """Numbers and images of a mini-batch, and the images of the next one."""
 
 
 @dataclass(frozen=True)
 class Data:
-    """Training images and labels."""
+    """Training images and their targets, as the loss takes them."""
 
     source: ImageSource
-    labels: Labels
+    labels: Array
 
     @property
     def fingerprint(self) -> str:
@@ -205,9 +204,8 @@ class Loop:
                 if self._progress:
                     tally = run.tally
                     bar.update(len(together))
-                    bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}, "
-                                        f"accuracy {100 * tally.correct / tally.images:.1f} %",
-                                        refresh=False)
+                    bar.set_postfix_str(f"loss {tally.loss / tally.images:.4f}"
+                                        f"{percent(tally.accuracy)}", refresh=False)
                 last = run.step == (run.epoch + 1) * self._per_epoch
                 if self._saving and self._saving.every and not last and (
                         run.step // self._saving.every > before // self._saving.every):
@@ -227,8 +225,11 @@ class Loop:
             run.tally = Tally()
             state.history.epochs.append(epoch)
             if result is not None:
-                bar.set_postfix_str(f"loss {epoch.loss:.4f}, accuracy {100 * epoch.accuracy:.1f} "
-                                    f"%, validation {100 * result.accuracy:.1f} %")
+                bar.set_postfix_str(
+                    f"loss {epoch.loss:.4f}, validation {result.loss:.4f}"
+                    if math.isnan(result.accuracy) else
+                    f"loss {epoch.loss:.4f}{percent(epoch.accuracy)}, "
+                    f"validation {100 * result.accuracy:.1f} %")
         for callback in self._callbacks:  # all see the epoch, also if one ends the training
             if callback.on_epoch(self._learner, epoch):
                 run.epochs = run.epoch
@@ -279,7 +280,7 @@ class Loop:
             self._state.steps += 1
             run.step += 1
             run.tally.add(outcome.loss_sum, outcome.correct, outcome.images, outcome.cycles,
-                          outcome.tensors)
+                          outcome.tensors, outcome.answers)
             losses.append(outcome.loss_sum / outcome.images)
         # All steps are counted before anybody can end the training at one of them.
         for rest, outcome in zip(reversed(range(len(outcomes))), outcomes):

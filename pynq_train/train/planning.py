@@ -58,9 +58,9 @@ class Training:
         Raises:
             DoesNotFit: the network with this mini-batch is too large for the board.
         """
-        plan = make_plan(self.layers, self.batch, self.board, momentum=self.momentum,
-                         trainable=self.chosen, turns=self.turns, cache=self.cache)
-        return replace(plan, loss=self.loss)
+        return make_plan(self.layers, self.batch, self.board, momentum=self.momentum,
+                         trainable=self.chosen, turns=self.turns, cache=self.cache,
+                         loss=self.loss)
 
 
 def planned(training: Training, compiled: Compiled | None, graph: Graph, place: Place | None
@@ -136,10 +136,9 @@ class Planned:
         self.compiled = compiled
         if compiled is not None:
             found = fitting(compiled, training.layers, training.board, training.name, (
-                training.batch, training.momentum, training.chosen,
-                training.loss.mse))
+                training.batch, training.momentum, training.chosen, training.loss))
             if found is not None:
-                self.plan, self.programs = replace(found[0], loss=training.loss), found[1]
+                self.plan, self.programs = found
                 return
             self.compiled = None
         self.plan = self._whole = training.plan()
@@ -176,6 +175,17 @@ class Planned:
         found = Planned(replace(self.training, cache=True), None)
         found.compiled = self.compiled
         return found
+
+    def with_loss(self, loss: Loss) -> Planned:
+        """Return the same for another loss.
+
+        Raises:
+            BadInput: several boards train, or the EF-Train kernel.
+        """
+        if type(self) is not Planned:
+            raise BadInput("targets that are numbers", expected="the engine of one board",
+                           found="several boards", fix="train on one board")
+        return Planned(replace(self.training, loss=loss), None)
 
     def compile(self) -> None:
         """Make the programs that the next file holds."""

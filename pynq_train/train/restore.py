@@ -11,6 +11,7 @@ from pynq_train.quant.loss import CROSS_ENTROPY
 from pynq_train.schedule.lower.step_block import pack_step_block, plan_params
 from pynq_train.schedule.plan import Plan
 from pynq_train.train.optimizer import SGD
+from pynq_train.train.targets import Task
 
 
 def options_of(state: Mapping[str, Any], **given: Any) -> dict[str, Any]:
@@ -31,6 +32,8 @@ def options_of(state: Mapping[str, Any], **given: Any) -> dict[str, Any]:
              # Label smoothing belongs to the saved loss.
              "label_smoothing": float(state.get("label_smoothing", 0.0)) if same else 0.0,
              "accumulate": state.get("accumulate", 1)}
+    if same and "loss_options" in state:
+        saved.update(Task.options_of(state["loss_options"]))
     return {**saved, **{name: value for name, value in given.items() if value is not None}}
 
 

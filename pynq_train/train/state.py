@@ -24,6 +24,7 @@ from pynq_train.graph.class_names import MOST_NAME
 from pynq_train.graph.image_format import LAYOUTS
 from pynq_train.quant.loss import LOSSES
 from pynq_train.train.history import EPOCHS, LOSSES_KEPT, TALLY, History, Tally
+from pynq_train.train.loss_options import LOSS_OPTIONS
 
 MOST_COUNT = (1 << 62) - 1
 """Largest count of anything in a checkpoint."""
@@ -49,8 +50,9 @@ STATE = Record({
         "normalisation": Maybe(_NORMALISATION), "layout": Text(among=LAYOUTS),
         "gain": Number(1)}, optional=("layout", "gain")),
     "class_names": Items(Text(MOST_NAME), most=MOST_COUNT), "names_answer": Flag(),
+    "loss_options": LOSS_OPTIONS,
 }, optional=("board", "loss", "label_smoothing", "accumulate", "normalisation", "input_format",
-             "class_names", "names_answer"))
+             "class_names", "names_answer", "loss_options"))
 """Training state of a checkpoint. The exponent policy and the optimizer look at theirs."""
 
 

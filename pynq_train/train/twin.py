@@ -17,7 +17,6 @@ from pynq_train.graph.params import LayerParams
 from pynq_train.graph.reference import FloatTrainer, Loss
 from pynq_train.layers import fuse, init_params
 from pynq_train.layers.backward_graph import active_layers, inference_mode_norms
-from pynq_train.quant.loss import Loss as LossKind
 from pynq_train.schedule.specs.trainable import TrainableChoice, plain_choice, select
 from pynq_train.train.arguments import check_count, check_given, check_pair
 from pynq_train.train.callbacks import EpochFunction, as_functions, is_true
@@ -29,6 +28,7 @@ from pynq_train.train.rate_line import say_rate
 from pynq_train.train.schedules import whole
 from pynq_train.train.start import is_rung, start_of
 from pynq_train.train.state import MOST_COUNT
+from pynq_train.train.targets import Ends, Task, with_numbers
 from pynq_train.train.watch import LossWatch, check_classes, check_rate, check_values
 
 
@@ -40,7 +40,9 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
               params: Mapping[str, LayerParams] | None = None,
               trainable: TrainableChoice = "all", epochs_before: int = 0,
               loss: Loss = "cross-entropy", label_smoothing: float = 0.0,
-              accumulate: int = 1, validation_every: int = 1) -> History:
+              accumulate: int = 1, validation_every: int = 1,
+              class_weights: Sequence[float] | None = None, ignore_index: int | None = None,
+              huber_delta: float = 1.0) -> History:
     """Train in float32 what ``Learner(graph, batch=batch, seed=seed).fit(...)`` trains on a board.
 
     Networks may have branches and operations that the engine does not run. Normalisations below
@@ -59,7 +61,8 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
         trainable: what is trained, as for the learner.
         epochs_before: epochs that the learner has behind it (``learner.state.epochs``); they name
             the order of the images.
-        loss, label_smoothing, accumulate: as for the learner.
+        loss, label_smoothing, accumulate, class_weights, ignore_index, huber_delta: as for the
+            learner.
         validation_every: epochs from one validation to the next; there is one behind the last.
 
     Returns:
@@ -89,13 +92,14 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     form = replace(ImageFormat.make(graph.input_shape[0], input_range),
                    normalisation=normalisation)
     source = ImageSource(x, graph.input_shape, form)
-    labels, names = ClassNames().numbered(y, len(source), graph.classes, learn=True)
+    ends = _ends(graph, y, loss, label_smoothing, class_weights, ignore_index, huber_delta, batch)
+    labels, names = ends.checked(y, len(source), form, ClassNames(), learn=True)
     if optimizer.clip is not None:
         raise BadInput("fit_float: clip", expected="None: it follows from measured ranges of "
                        "fixed-point tensors", found=optimizer.clip)
     whole("accumulate", accumulate, 1)
     warned: set[str] = set()
-    check_classes(labels, graph.classes, warned, names.names)
+    check_classes(labels, ends.loss, warned, names.names)
     check_outliers(source, warned)
     check_values(_measuring_norms(graph, trainable), batch, warned)
     batch *= accumulate
@@ -105,14 +109,13 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
         check_pair("validation_data", validation_data)
     trainer = FloatTrainer(_with_frozen_norms(graph, trainable), start, optimizer.lr,
                            optimizer.momentum, optimizer.weight_decay, loss, label_smoothing, seed,
-                           optimizer.nesterov)
+                           optimizer.nesterov, ends.task.weights, ignore_index, huber_delta)
     trainer.steps = epochs_before * (len(source) // batch) * accumulate  # they draw dropouts
     factors = _factors(graph, list(start), optimizer, trainable)
     total = len(source) // batch * epochs
     check_rate(optimizer, any(map(any, factors.values())), warned)
     say_rate(optimizer, total, accumulate=1, begins=True, progress=progress, warned=warned)
-    watch = LossWatch(LossKind(loss, label_smoothing, graph.classes), labels,
-                      f"SGD(lr={optimizer.lr:g})", warned)
+    watch = LossWatch(ends.loss, labels, f"SGD(lr={optimizer.lr:g})", warned)
     history = History()
     step = 0
     with tqdm(total=total, desc="float32", disable=not progress, unit="step") as bar:
@@ -122,14 +125,15 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
                 result = trainer.step(source.take(index), labels[index],
                                       optimizer.rate(step, total), factors, accumulate)
                 step += 1
-                tally.add(result.loss * result.images, result.correct, result.images)
+                tally.add(result.loss * result.images, result.correct, result.images,
+                          answers=result.answers)
                 history.batch_losses.append(result.loss)
                 watch.step(history.batch_losses)
                 bar.update(1)
             validation = None
             due = (epoch + 1) % validation_every == 0 or epoch + 1 == epochs
             if validation_data is not None and due:
-                validation = _evaluate(trainer, graph, validation_data, form, names)
+                validation = _evaluate(trainer, ends, validation_data, form, names)
             watch.epoch(history.batch_losses)
             tally.seconds = time.monotonic() - began
             history.epochs.append(tally.result(epoch + 1, validation))
@@ -177,10 +181,24 @@ def _factors(graph: Graph, names: list[str], optimizer: SGD,
     return rates
 
 
-def _evaluate(trainer: FloatTrainer, graph: Graph, data: tuple[Any, Any],
-              form: ImageFormat, names: ClassNames) -> Evaluation:
-    source = ImageSource(data[0], graph.input_shape, form)
-    labels, _ = names.numbered(data[1], len(source), graph.classes)
+def _ends(graph: Graph, y: Any, loss: str, smoothing: float, weights: Sequence[float] | None,
+          ignore: int | None, delta: float, batch: int) -> Ends:
+    """Return the end of a network that may have parts which no engine runs, with its targets."""
+    channels, rows, cols = graph.output_shape
+    task = Task.of_shape(graph.output_shape, True, loss, smoothing, weights, ignore, delta)
+    aside = rows * cols > 1 or channels == 1
+    ends = Ends(task, task.loss_of(graph.output_shape, aside, batch), graph.output_shape,
+                graph.input_shape)
+    if ends.wants_numbers(y):
+        task = with_numbers(task)
+        ends = replace(ends, task=task, loss=task.loss_of(graph.output_shape, aside, batch))
+    return ends
+
+
+def _evaluate(trainer: FloatTrainer, ends: Ends, data: tuple[Any, Any], form: ImageFormat,
+              names: ClassNames) -> Evaluation:
+    source = ImageSource(data[0], ends.input_shape, form)
+    labels, _ = ends.checked(data[1], len(source), form, names)
     loss, correct, at = 0.0, 0.0, 0
     for chunk in source.chunks():
         part = labels[at : at + len(chunk)]

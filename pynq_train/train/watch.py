@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.arrays import Array
 from pynq_train.data import class_name
 from pynq_train.errors import (
     ClippingWarning,
@@ -19,7 +20,7 @@ from pynq_train.errors import (
     StandstillWarning,
     warn_once,
 )
-from pynq_train.quant.loss import Loss
+from pynq_train.quant.loss import BINARY, Loss
 from pynq_train.run.masters import Masters
 from pynq_train.schedule.plan import Plan
 from pynq_train.train.optimizer import SGD
@@ -50,18 +51,43 @@ _NAMED = 8
 """Most classes or layers that a text lists."""
 
 
-def guessing(loss: Loss, labels: NDArray[np.int64]) -> float:
+def guessing(loss: Loss, labels: Array) -> float:
     """Return the smallest mean loss of an answer that does not depend on the image.
 
     Args:
         loss: what is minimised.
-        labels: class numbers ``(n,)``.
+        labels: targets as the loss takes them.
     """
+    if loss.numbers or loss.kind == BINARY:
+        return _guessed_numbers(loss, labels)
+    if loss.ignore is not None:
+        labels = labels[labels != loss.ignore]
+    labels = labels.reshape(-1)
     share = counted(labels, loss.classes) / max(len(labels), 1)
     if loss.mse:
         return float(np.sum(share * (1 - share))) / loss.classes
+    if loss.weights:
+        share = share * loss.weights / max(float(np.dot(share, loss.weights)), 1e-30)
     share = share * (1 - loss.smoothing) + loss.smoothing / loss.classes
     return float(-np.sum(share[share > 0] * np.log(share[share > 0])))
+
+
+def _guessed_numbers(loss: Loss, targets: Array) -> float:
+    """Return the mean loss of the best answer of each output that does not depend on the image."""
+    each = targets.astype(np.float64).reshape(len(targets), -1)
+    if loss.kind == BINARY:
+        known = each != loss.ignore if loss.ignore is not None else np.ones(each.shape, np.bool_)
+        wanted = np.where(known, each, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        odds = np.minimum(np.maximum(wanted, 1e-12), 1 - 1e-12)
+        entropy = -(wanted * np.log(odds) + (1 - wanted) * np.log(1 - odds)) * known.sum(axis=0)
+        weights = np.repeat(loss.weights or [1.0] * loss.classes, each.shape[1] // loss.classes)
+        return float((entropy * weights).sum() / max(int(known.sum()), 1))
+    if loss.mse:
+        return float(each.var(axis=0).mean())
+    error = np.abs(each - np.median(each, axis=0))
+    huber = np.where(error <= loss.delta, error * error / 2,
+                     loss.delta * (error - loss.delta / 2))
+    return float(huber.mean())
 
 
 def counted(labels: NDArray[np.int64], classes: int) -> NDArray[np.intp]:
@@ -70,16 +96,21 @@ def counted(labels: NDArray[np.int64], classes: int) -> NDArray[np.intp]:
     return np.bincount(labels.astype(np.intp), minlength=classes)
 
 
-def check_classes(labels: NDArray[np.int64], classes: int, warned: set[str],
+def check_classes(labels: Array, loss: Loss, warned: set[str],
                   names: Sequence[str] = ()) -> None:
     """Warn where training labels leave out classes of the network.
 
     Args:
-        labels: class numbers ``(n,)``.
-        classes: outputs of the network.
+        labels: targets as the loss takes them.
+        loss: what is minimised; there is nothing to say of one that has no labels.
         warned: classes of warnings given so far.
         names: of the classes, as far as they are known.
     """
+    if loss.numbers or loss.kind == BINARY:
+        return
+    labels, classes = labels.reshape(-1), loss.classes
+    if loss.ignore is not None:
+        labels = labels[labels != loss.ignore]
     count = counted(labels, classes)
     absent = np.flatnonzero(count == 0)
     if not len(absent) or len(labels) < classes:  # so few images cannot show all
@@ -145,7 +176,7 @@ class LossWatch:
         warned: classes of warnings given so far.
     """
 
-    def __init__(self, loss: Loss, labels: NDArray[np.int64], rate: str, warned: set[str]) -> None:
+    def __init__(self, loss: Loss, labels: Array, rate: str, warned: set[str]) -> None:
         self.guessing = guessing(loss, labels)
         self._rate, self._warned = rate, warned
 
@@ -199,7 +230,7 @@ class Watch:
         warned: classes of warnings given so far.
     """
 
-    def __init__(self, plan: Plan, labels: NDArray[np.int64], optimizer: SGD,
+    def __init__(self, plan: Plan, labels: Array, optimizer: SGD,
                  warned: set[str]) -> None:
         rates = optimizer.factors([layer.name for layer in plan.layers])
         self._learning = {

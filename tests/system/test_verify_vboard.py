@@ -10,7 +10,7 @@ import pytest
 
 from pynq_train.backends.vboard import VirtualBoardBackend
 from pynq_train.backends.vboard.build import default_source
-from pynq_train.check import Coverage, random_net, verify
+from pynq_train.check import Coverage, random_net, verify, with_random_end
 from pynq_train.check.random_chains import random_chain
 from pynq_train.cli.main import main
 from pynq_train.errors import StaleOverlay
@@ -105,7 +105,7 @@ def test_frozen_layers_over_two_steps(train: str | tuple[str, ...]) -> None:
 def test_random_networks_of_all_kinds() -> None:
     coverage = Coverage()
     for seed in range(SEEDS):
-        drawn = random_net(seed)
+        drawn = with_random_end(random_net(seed), seed)
         report = verify(drawn.graph, batch=drawn.batch, steps=1, board=BOARD, seed=seed,
                         trainable=drawn.trainable)
         assert report.first is None, f"seed {seed}: {report.first.text()}"

@@ -88,10 +88,24 @@ BAD_FILES = [
     ({"x": np.where(X == 7, np.inf, X)}, r"found inf at \[0, 1, 3\]"),
     ({"x": np.where(X == 7, 1e39, X)}, r"found 1e\+39 at \[0, 1, 3\]"),
     ({"x": X, "y": Y[:4]}, r"one label per image, shape \(5,\), found shape \(4,\)"),
-    ({"x": X, "y": Y.astype(float)}, r"expected integer labels, found dtype float64"),
+    ({"x": X, "y": Y.astype(complex)}, r"expected integer labels, found dtype complex128"),
     ({"x": X, "y": Y.astype(int) - 1}, r"expected labels of 0 and up, found -1"),
     ({"x": np.array([{}, 1], dtype=object)}, r"cannot be read: expected an .npz file of plain"),
 ]
+
+
+@pytest.mark.parametrize("y", [
+    Y.astype(np.float32), np.zeros((len(Y), 2)), np.zeros((len(Y), 4, 4), np.int64),
+    np.zeros((len(Y), 3), np.bool_)], ids=lambda y: f"{y.dtype}-{y.ndim}")
+def test_targets_of_other_kinds_stay_as_they_are(tmp_path: Path, y: np.ndarray) -> None:
+    found = data.load_npz(save(tmp_path, x=X, y=y)).train.y
+    assert found is not None and found.dtype == y.dtype
+    np.testing.assert_array_equal(found, y)
+
+
+def test_targets_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"'y' of .*: expected finite float32 numbers"):
+        data.load_npz(save(tmp_path, x=X, y=np.full((len(Y), 2), np.nan)))
 
 
 @pytest.mark.parametrize(("arrays", "text"), BAD_FILES, ids=[t for _, t in BAD_FILES])

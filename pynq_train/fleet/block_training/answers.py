@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pynq_train.data import Labels
 from pynq_train.fleet.block_training.learner import BlockLearner
 from pynq_train.run.batch import Batch
 from pynq_train.run.trainer import StepOutcome
 from pynq_train.train.history import Evaluation
 from pynq_train.train.images import ImageSource
-from pynq_train.train.loop import Labels
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pynq_train.backends import Backend, RunRequest, RunResult, base
+from pynq_train.data import Labels
 from pynq_train.fleet.block_training.block import Block
 from pynq_train.fleet.block_training.maps import MapBatch, read_map
 from pynq_train.run.batch import Batch
@@ -19,7 +20,7 @@ from pynq_train.schedule.compiled import build_programs
 from pynq_train.train.history import Evaluation, Tally
 from pynq_train.train.images import ImageSource, trained_format
 from pynq_train.train.learner import Learner
-from pynq_train.train.loop import Data, Labels
+from pynq_train.train.loop import Data
 
 
 class Lent:
@@ -159,7 +160,7 @@ class BlockLearner(Learner):
             BadInput: they do not fit the network.
         """
         source = self._images(x)
-        return Data(source, self._numbered(y, len(source))[0])
+        return Data(source, self._targets(y, len(source), self.input_format)[0])
 
     def images(self, x: Any) -> ImageSource:
         """Return images, checked.

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Condition
 
+from pynq_train.data import Labels
 from pynq_train.fleet.block_training.maps import MapBatch
-from pynq_train.train.loop import Labels
 
 
 @dataclass

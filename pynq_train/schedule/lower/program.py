@@ -46,6 +46,8 @@ class ProgramImage:
         fields: the fields of each descriptor.
         program: bytes of the descriptors, at symbol ``<name>.program``.
         taps: bytes of the tap tables and of the tables of curves, at symbol ``<name>.taps``.
+        halt: descriptors of the first of two runs, between which the host computes the loss; each
+            is a program of its own. 0: there is one run.
     """
 
     name: str
@@ -53,11 +55,22 @@ class ProgramImage:
     fields: tuple[Fields, ...]
     program: bytes
     taps: bytes
+    halt: int = 0
 
     @property
     def count(self) -> int:
         """Number of descriptors."""
         return len(self.program) // DESCRIPTOR_BYTES
+
+    @property
+    def runs(self) -> tuple[range, ...]:
+        """Numbers of the descriptors of each run."""
+        cuts = (0, self.halt, self.count) if self.halt else (0, self.count)
+        return tuple(map(range, cuts, cuts[1:]))
+
+    def bytes_of(self, run: range) -> bytes:
+        """Return the descriptors of a run."""
+        return self.program[run.start * DESCRIPTOR_BYTES : run.stop * DESCRIPTOR_BYTES]
 
 
 def layer_addresses(plan: Plan, layer: int, train: bool = True) -> LayerAddresses:
@@ -104,11 +117,14 @@ def build_program(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) ->
     records_at = plan.memory[f"{name}.records"].offset
     all_fields: list[Fields] = []
     tap_bytes = b""
+    halt = plan.halt(descriptors)
     for number, descriptor in enumerate(descriptors):
+        if number == halt:  # the semaphores are zero at the start of each run
+            waits = Waits(plan)
         fields, taps = _fields(plan, name, descriptor)
         fields.update({
             **waits.next(descriptor, usage(plan, descriptor, name != EVALUATION)),
-            "pre.number": number,
+            "pre.number": number - (halt if number >= halt else 0),
             "pre.param": plan.step_block.index(descriptor),
             "pre.rec_off": records_at + number * RECORD_BYTES,
             **meanings.of(number, descriptor),
@@ -120,7 +136,7 @@ def build_program(plan: Plan, name: str, descriptors: tuple[Descriptor, ...]) ->
     program = b"".join(pack_descriptor(fields) for fields in all_fields)
     # A region of the arena is never empty.
     tap_bytes = (tap_bytes or bytes(WORD_BYTES)) + table_bytes(plan.layers, descriptors)
-    return ProgramImage(name, descriptors, tuple(all_fields), program, tap_bytes)
+    return ProgramImage(name, descriptors, tuple(all_fields), program, tap_bytes, halt)
 
 
 def _fields(plan: Plan, name: str, descriptor: Descriptor) -> tuple[Fields, Taps]:

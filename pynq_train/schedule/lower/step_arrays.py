@@ -109,6 +109,7 @@ class ResultTable:
 
     def __init__(self, plan: Plan, descriptors: Sequence[Descriptor]) -> None:
         tensors: dict[str, list[int]] = {}
+        self._softmax: int | None = None
         for number, one in enumerate(descriptors):
             if one.role == Role.SOFTMAX:
                 self._softmax = number
@@ -136,7 +137,12 @@ class ResultTable:
         return words
 
     def softmax(self, words: Ints) -> tuple[int, int]:
-        """Return the sum of the losses, in units of ``Loss.unit``, and the right answers."""
+        """Return the sum of the losses, in units of ``Loss.unit``, and the right answers.
+
+        Zeros where the host computes them.
+        """
+        if self._softmax is None:
+            return 0, 0
         first = RECORD_WORDS * self._softmax
         # The first is all of a word, the second stands at its low end.
         return words.item(first + _LOSS.word), words.item(first + _CORRECT.word) & _CORRECT_MASK
@@ -406,6 +412,12 @@ class StepArrays:
             words[PARAM_WORDS * entry : PARAM_WORDS * (entry + 1)] |= np.frombuffer(
                 pack_params(Opcode.VECTOR, drawn), "<i8")
         return words
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Exponents of the outputs and of their gradient in the step whose block was made last."""
+        e = self._ranges.exponents
+        return e.y.item(-1), int(e.gradients[-1])
 
     def _made(self, e: Exponents, of: tuple[int, int, int], scale: int, valid: int
               ) -> _Block | None:

@@ -46,6 +46,11 @@ class Role(Enum):
         """Opcode of a descriptor with this role."""
         return _OPCODES.get(self, Opcode.CONV)
 
+    @property
+    def forward(self) -> bool:
+        """Whether it belongs to the forward half of a step, or is the loss."""
+        return self in _FORWARD
+
 
 _OPCODES = {
     Role.SOFTMAX: Opcode.SOFTMAX,
@@ -56,6 +61,8 @@ _OPCODES = {
     Role.CONCAT_BARRIER: Opcode.VECTOR,
     Role.NORM_COEFFICIENTS: Opcode.NORM, Role.BACKWARD_NORM: Opcode.NORM,
     Role.POOL: Opcode.POOL, Role.UNPOOL: Opcode.POOL}
+_FORWARD = frozenset({Role.FORWARD, Role.SOFTMAX, Role.CONCAT_BARRIER, Role.NORM_SUMS,
+                      Role.NORM_COEFFICIENTS, Role.FORWARD_VECTOR, Role.POOL})
 _PARAM_OF = {Role.FORWARD: 1, Role.NORM_SUMS: 1, Role.FORWARD_VECTOR: 1, Role.POOL: 1,
              Role.CONCAT_BARRIER: 1,
              Role.BACKWARD: 2, Role.WEIGHT_GRADIENT: 3, Role.BIAS_SUMS: 3, Role.UPDATE_GAMMA: 3,

@@ -156,6 +156,8 @@ class _BackwardHalf:
     def _close(self, passes: list[list[Descriptor]], vector: list[list[Descriptor]]) -> None:
         """Put the vector unit's work between the parts of the last layer's backward pass."""
         if passes or vector:
+            if not self._layers:  # the end of the network runs on the vector unit
+                self._layers.append(([], []))
             self._layers[-1][0].extend(self._job(one) for one in interleave(passes, vector))
 
     def _gradients(self, spec: LayerSpec, trained: Trainable) -> list[Job]:

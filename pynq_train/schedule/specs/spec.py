@@ -509,7 +509,7 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
                                  else layer.out_shape_before_pool)
         images = batch
         y = MapLayout.feature(batch, *layer.out_shape)
-        if last:
+        if last and layer.out_shape[1:] == (1, 1):
             # Softmax reads logits as a dense map, so the classifier writes its 1x1 images there.
             y = MapLayout.dense(batch, out).as_maps()
     nb = ceil_div(n, CHANNELS_PER_WORD)

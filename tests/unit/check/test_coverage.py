@@ -14,6 +14,7 @@ from pynq_train.graph.ops import Add, BatchNorm, Concat, Conv, Dense, MaxPool
 from pynq_train.graph.windows import Side
 from pynq_train.hw.boards import BOARDS
 from pynq_train.layers import fuse
+from pynq_train.quant import Loss
 from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.passes.descriptors import Role
 from pynq_train.schedule.plan import make_plan
@@ -118,11 +119,19 @@ def test_windows_of_pooling(kernel: Side, stride: Side, padding: int, columns: i
 
 def test_options_of_a_network() -> None:
     coverage = Coverage()
-    coverage.add_options(Options(0.9, True, "mse", 0.0, 2, 3), 4)
-    coverage.add_options(Options(0.0, False, "cross-entropy", 0.1, 1, 3), 3)
+    layers = fuse(Sequential((1, 4, 4), "options").dense(3).build())
+
+    def add(options: Options, batch: int, loss: Loss) -> None:
+        coverage.add_options(options, make_plan(layers, batch, BOARDS["pynq-z2"], loss=loss))
+
+    add(Options(0.9, True, "mse", 0.0, 2, 3), 4, Loss("mse", classes=3))
+    add(Options(0.0, False, "cross-entropy", 0.1, 1, 3), 3, Loss("cross-entropy", 0.1, 3))
+    add(Options(0.0, False, "cross-entropy", 0.1, 1, 3), 3,
+        Loss("binary-cross-entropy", classes=3, weights=(1.0, 2.0, 1.0)))
     counted = {(cross, *values) for (group, cross, values), count in coverage.counts.items()
                if count}
     assert counted == {
+        ("loss of the host x output", "weighted binary", "vector"),
         ("loss", "squared error"), ("momentum x Nesterov", "1", "1"),
         ("mini-batches of an update", "2"), ("incomplete mini-batch", "1"),
         ("loss", "smoothed"), ("momentum x Nesterov", "0", "0"),

@@ -7,12 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from pynq_train.check import Coverage, random_net
+from pynq_train.check import Coverage, random_net, with_random_end
 from pynq_train.check.draw import Draw, RandomNet
 from pynq_train.check.net_builder import NetBuilder
 from pynq_train.check.options import Options
 from pynq_train.check.random_branches import random_branched_net
 from pynq_train.check.random_chains import random_chain
+from pynq_train.check.random_targets import loss_of
 from pynq_train.graph.activation import Relu6
 from pynq_train.graph.ops import (
     Add,
@@ -41,18 +42,18 @@ def cover(coverage: Coverage, seed: int, net: RandomNet) -> None:
     """Count what a verification of a network would compare."""
     options, layers = Options.of(seed), fuse(net.graph)
     plan = make_plan(layers, net.batch, BOARDS["pynq-z2"], momentum=options.momentum > 0,
-                     trainable=select(layers, net.trainable))
-    plan = replace(plan, loss=options.loss_of(net.graph.classes))
+                     trainable=select(layers, net.trainable),
+                     loss=loss_of(options, layers, net.batch))
     for build in (build_training, build_evaluation):
         coverage.add_program(build(plan), plan)
-    coverage.add_options(options, net.batch)
+    coverage.add_options(options, plan)
 
 
 @pytest.mark.medium
 def test_two_hundred_networks_meet_every_bin() -> None:
     coverage = Coverage()
     for seed in range(SEEDS):
-        cover(coverage, seed, random_net(seed))
+        cover(coverage, seed, with_random_end(random_net(seed), seed))
     assert coverage.missing() == []
 
 

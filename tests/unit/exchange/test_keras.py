@@ -250,7 +250,7 @@ def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
 
 
 def test_a_sigmoid_at_the_end() -> None:
-    for units, part in ((1, "two outputs"), (5, "several labels")):
+    for units, part in ((1, "binary-cross-entropy"), (5, "several labels")):
         model = keras.Sequential([keras.Input((4,)), layers.Dense(units, activation="sigmoid")])
         with pytest.raises(UnsupportedModel, match=part) as caught:
             pt.from_keras(model)

@@ -312,7 +312,7 @@ def test_numbers_that_the_masters_do_not_hold() -> None:
 
 def test_a_sigmoid_at_the_end() -> None:
     text = text_of(nn.Sequential(nn.Linear(4, 1), nn.Sigmoid()), torch.zeros(1, 4))
-    assert "two outputs" in text and "ReLU" not in text
+    assert "binary-cross-entropy" in text and "ReLU" not in text
     text = text_of(nn.Sequential(nn.Linear(4, 5), nn.Sigmoid()), torch.zeros(1, 4))
     assert "5 outputs" in text and "several labels" in text and "ReLU" not in text
     assert "use ReLU" in text_of(nn.Sequential(nn.Linear(4, 5), nn.Sigmoid(), nn.Linear(5, 2)),

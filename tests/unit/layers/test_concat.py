@@ -122,9 +122,6 @@ def test_what_cannot_be_written_in_place_is_copied() -> None:
       Dense(3)),
      r"operation 'j' \(concat\) joins vectors with maps of one pixel: expected all of one kind, "
      r"found b \(vector\) and a \(map\); end every branch with Dense or GlobalAvgPool, or none"),
-    ((conv("a"), conv("b", "input"), Concat("j", ("a", "b")), GlobalAvgPool(name="m"),
-      Dense(4, name="u"), GlobalAvgPool(name="w", inputs=("j",)), Concat("k", ("u", "w"))),
-     r"the last layer 'k' must yield the logits: expected a Dense layer, found concat"),
 ])
 def test_refusals(ops: tuple[Op, ...], words: str) -> None:
     with pytest.raises(UnsupportedModel, match=words):

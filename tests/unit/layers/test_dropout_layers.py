@@ -48,7 +48,7 @@ def test_gradients_pass_where_elements_were_kept() -> None:
 
 @pytest.mark.parametrize(("layers", "text"), [
     ([Conv(4, 3), Flatten(), Dropout(0.5), BatchNorm(), Dense(2)], r"bn1.*follows a Flatten"),
-    ([Conv(4, 3), Dense(2), Dropout(0.5)], r"'dropout1' must yield the logits"),
+    ([Conv(4, 3), Dense(2), Dropout(0.5)], r"'dropout1' must yield the outputs"),
 ])
 def test_refusals(layers: list[object], text: str) -> None:
     with pytest.raises(UnsupportedModel, match=text):

@@ -227,13 +227,15 @@ def test_more_bytes_than_are_said_are_not_unpacked(more: int, saved: Saved,
 def test_programs_fit_the_training_that_they_were_made_for(saved: Saved,
                                                            made: tuple[Plan, Programs]) -> None:
     plan = made[0]
-    wanted = (4, False, plan.trainable, False)
+    wanted = (4, False, plan.trainable, plan.loss)
     found = fitting(saved, plan.layers, BOARD, "'x'", wanted)
     assert found is not None
     same(found, made)
     other = select(plan.layers, "last-layer")
-    for change in ((5, False, plan.trainable, False), (4, True, plan.trainable, False),
-                   (4, False, other, False), (4, False, plan.trainable, True)):
+    mse, huber = (replace(plan.loss, kind=kind) for kind in ("mse", "huber"))
+    for change in ((5, False, plan.trainable, plan.loss), (4, True, plan.trainable, plan.loss),
+                   (4, False, other, plan.loss), (4, False, plan.trainable, mse),
+                   (4, False, plan.trainable, huber)):
         assert fitting(saved, plan.layers, BOARD, "'x'", change) is None
 
 

@@ -102,7 +102,7 @@ def test_refused(net: Graph, data: Data, options: dict[str, object], text: str) 
 
 
 def test_unknown_loss(net: Graph) -> None:
-    with pytest.raises(UnknownName, match="unknown loss 'hinge': expected one of cross-entropy"):
+    with pytest.raises(UnknownName, match="unknown loss 'hinge': expected one of binary-cross"):
         pt.Learner(net, loss="hinge")
 
 

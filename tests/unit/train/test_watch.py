@@ -290,7 +290,7 @@ def test_classes_that_never_occur(net: Graph, data: Data) -> None:
 def test_labels_of_fewer_images_than_classes_are_no_news() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        check_classes(np.array([3, 3]), 10, set())
+        check_classes(np.array([3, 3]), Loss(classes=10), set())
 
 
 @pytest.mark.parametrize(("value", "options", "kind"), [

@@ -170,12 +170,12 @@ def test_of_several_normalisations_the_smallest_counts() -> None:
     ([1, 1], ""), ([1, 1, 1], "expected several classes, found 1 for all 3 images")])
 def test_classes_without_images(labels: list[int], text: str) -> None:
     """As many images as classes might show all; fewer cannot."""
-    found = said(lambda warned: check_classes(np.array(labels), 3, warned, ["a"]))
+    found = said(lambda warned: check_classes(np.array(labels), Loss(classes=3), warned, ["a"]))
     assert text in found and bool(found) is bool(text)
 
 
 def test_many_classes_without_images_are_counted() -> None:
-    text = said(lambda warned: check_classes(np.arange(40) % 4, 14, warned))
+    text = said(lambda warned: check_classes(np.arange(40) % 4, Loss(classes=14), warned))
     assert "found none of 4, 5, 6, 7, 8, 9, 10, 11 and 2 more: the network learns never to say " \
         "them; add such images, or make a network of 4 classes" in text
 
