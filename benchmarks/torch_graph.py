@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -82,9 +82,10 @@ def _curve(op: o.Curve, x: torch.Tensor) -> torch.Tensor:
         return functional.gelu(x, approximate="tanh" if op.tanh else "none")
     if isinstance(op, HardSigmoid):
         return torch.clamp(op.alpha * x + op.beta, 0, 1)
-    function = {"sigmoid": torch.sigmoid, "tanh": torch.tanh, "silu": functional.silu,
-                "hardswish": functional.hardswish}[op.kind]
-    return function(x)
+    functions: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "sigmoid": torch.sigmoid, "tanh": torch.tanh, "silu": functional.silu,
+        "hardswish": functional.hardswish}
+    return functions[op.kind](x)
 
 
 def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], training: bool
