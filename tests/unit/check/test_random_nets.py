@@ -34,7 +34,7 @@ from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.plan import make_plan
 from pynq_train.schedule.specs.trainable import select
 
-SEEDS = 200
+SEEDS = 300
 
 
 def cover(coverage: Coverage, seed: int, net: RandomNet) -> None:
@@ -49,7 +49,7 @@ def cover(coverage: Coverage, seed: int, net: RandomNet) -> None:
 
 
 @pytest.mark.medium
-def test_two_hundred_networks_meet_every_bin() -> None:
+def test_three_hundred_networks_meet_every_bin() -> None:
     coverage = Coverage()
     for seed in range(SEEDS):
         cover(coverage, seed, random_net(seed))
@@ -68,7 +68,7 @@ def test_a_seed_names_one_network(seed: int) -> None:
 def test_networks_stay_what_they_were() -> None:
     """Reports name networks by their seeds: who changes what is drawn says so here."""
     nets = "".join(f"{random_net(seed)}{Options.of(seed)}" for seed in range(400))
-    assert hashlib.sha256(nets.encode()).hexdigest()[:16] == "6f98bba3ebb10caf"
+    assert hashlib.sha256(nets.encode()).hexdigest()[:16] == "d504927cc388872f"
 
 
 def test_kinds_of_networks_take_turns() -> None:
