@@ -75,7 +75,7 @@ def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw, norms: Draw,
     build = NetBuilder(shape, draw)
     at = build.relu(build.conv("input", _channels(draw), draw.one_of((1, 3)), 1), 100)
     at = build.pool(at, 40)
-    series, grouped = draw.chance(33), norms.chance(35)
+    series, grouped = draw.chance(33), not curved and norms.chance(45)
     for _ in range(draw.between(1, 3)):
         blocks = _SERIES if series else _SERIES + _BRANCHES
         at = draw.one_of(blocks)(build, at)

@@ -35,7 +35,7 @@ from pynq_train.schedule.lower.program import build_evaluation, build_training
 from pynq_train.schedule.plan import make_plan
 from pynq_train.schedule.specs.trainable import select
 
-SEEDS = 200
+SEEDS = 300
 
 
 def cover(coverage: Coverage, seed: int, net: RandomNet) -> None:
@@ -50,7 +50,7 @@ def cover(coverage: Coverage, seed: int, net: RandomNet) -> None:
 
 
 @pytest.mark.medium
-def test_two_hundred_networks_meet_every_bin() -> None:
+def test_three_hundred_networks_meet_every_bin() -> None:
     coverage = Coverage()
     for seed in range(SEEDS):
         cover(coverage, seed, with_random_end(random_net(seed), seed))
