@@ -89,7 +89,8 @@ def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw, norms: Draw,
         if curved and curves.chance(60):
             at = build.add(curve(curves, build.name("curve"), at))
         if curved and not series and curves.chance(50):
-            at = curves.one_of((_squeezed, _gated))(build, curves, at)
+            end = curves.one_of((_squeezed, _gated, _bent))(build, curves, at)
+            at = _summed(build, curves, at, end) if curves.chance(50) else end
         if grouped and norms.chance(60):
             at = build.group_norm(norms, at)
     if draw.chance(25):
@@ -98,7 +99,8 @@ def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw, norms: Draw,
         at = build.relu(build.add(GlobalAvgPool(build.name("mean"), (at,))), 20)
     at = build.drop(at, 40)
     if curved and curves.chance(40):
-        at = build.add(curve(curves, build.name("curve"), at))
+        gate = build.add(curve(curves, build.name("curve"), at))
+        at = build.add(Multiply(build.name("product"), (at, gate))) if curves.chance(50) else gate
     if draw.chance(30):
         at = build.add(Dense(_channels(draw), draw.chance(60), build.name("dense"), (at,)))
         at = build.drop(build.relu(build.norm(at) if draw.chance(60) else at), 30)
@@ -213,6 +215,26 @@ def _squeezed(build: NetBuilder, draw: Draw, at: str) -> str:
         end = build.add(curve(draw, build.name("gate"), end))
     pair = (at, end) if draw.chance(50) else (end, at)
     return build.add(Multiply(build.name("scaled"), pair))
+
+
+def _bent(build: NetBuilder, draw: Draw, at: str) -> str:
+    """Append a convolution and a curve; return their end."""
+    channels = build.shape(at)[0]
+    end = build.add(Conv(channels, 1, 1, 0, True, build.name("conv"), 1, (at,)))
+    return build.add(curve(draw, build.name("curve"), end))
+
+
+def _summed(build: NetBuilder, draw: Draw, at: str, end: str) -> str:
+    """Append the sum of ``end`` and a convolution of ``at``, and an activation.
+
+    What made ``end`` reads a gradient through the flags of that sum.
+    """
+    if end == at:
+        return at
+    channels = build.shape(at)[0]
+    other = build.add(Conv(channels, 1, 1, 0, True, build.name("conv"), 1, (at,)))
+    total = build.add(Add(build.name("add"), (end, other)))
+    return build.add(activation(draw, 30)(build.name("relu"), (total,)))
 
 
 def _gated(build: NetBuilder, draw: Draw, at: str) -> str:

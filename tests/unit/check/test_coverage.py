@@ -158,4 +158,4 @@ def test_missing_bins_are_named_and_counts_add_up() -> None:
     lines = empty.table().splitlines()
     assert lines[0].split() == ["group", "cross", "hit", "bins", "fewest"]
     node = next(line for line in lines if line.startswith("node ") and "masks" in line)
-    assert node.split() == ["node", "masks", "10", "10", "2"]
+    assert node.split() == ["node", "masks", "16", "16", "2"]
