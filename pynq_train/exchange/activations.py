@@ -51,15 +51,6 @@ def between(low: float | None, top: float | None) -> Activate | None:
                  if (op.activation.low, op.activation.top) == bounds), None)
 
 
-def ended_by_sigmoid(outputs: int) -> Refused:
-    """Return the refusal of a network with a sigmoid of ``outputs`` values at its end."""
-    remedy = ("leave it out, and say loss='binary-cross-entropy', which has the sigmoid: "
-              "predict_proba gives the same probabilities")
-    if outputs == 1:
-        return Refused("is a sigmoid of one output at the end", remedy)
-    return Refused(f"is a sigmoid of {outputs} outputs at the end (several labels at once)", remedy)
-
-
 def write_onnx(writer: OnnxWriter, op: Activate | Curve, inputs: list[str]) -> None:
     """Append the node of an activation to an ONNX file, or its nodes."""
     if isinstance(op, Curve):

@@ -15,7 +15,6 @@ from pynq_train.exchange.activations import (
     KERAS_REMEDY,
     Numbers,
     Reader,
-    ended_by_sigmoid,
 )
 from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
@@ -88,8 +87,6 @@ def _activate(layer: Layer, value: Value, label: str) -> Value:
         raise Refused(f"has an activation {name!r} that is not Keras's", KERAS_REMEDY)
     if name == "linear":
         return value
-    if name == "sigmoid" and layer.ends:
-        raise ended_by_sigmoid(value.shape[0])
     if name in KERAS_FUNCTIONS:
         return layer.draft.add(KERAS_FUNCTIONS[name](_numbers(function)), value, label=label)
     if name in ("softmax", "log_softmax"):

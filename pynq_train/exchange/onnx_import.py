@@ -10,7 +10,6 @@ from typing import Any
 
 from pynq_train.arrays import Array
 from pynq_train.errors import BadInput, UnsupportedModel
-from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.file_kinds import ONNX, refuse_other_kinds
 from pynq_train.exchange.onnx_constants import computed
@@ -138,8 +137,6 @@ def _made(node: Node, opsets: Any, constants: dict[str, Array]) -> Value | dict[
     if node.proto.domain in _DOMAINS and node.reads_constants:
         return computed(node.proto, opsets, {text: constants[text] for text in node.proto.input
                                              if text})
-    if node.kind == "Sigmoid" and node.ends and not node.reads_unknown:
-        raise ended_by_sigmoid(node.value().shape[0])
     if node.kind not in NODES or node.proto.domain not in _DOMAINS:
         raise Refused("", INSTEAD.get(node.kind, _OTHERWISE))
     if node.reads_unknown:  # follows a refused node: its turn comes when that is mended

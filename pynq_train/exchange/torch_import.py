@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from pynq_train.errors import BadInput, ModelWarning, UnsupportedModel
-from pynq_train.exchange.activations import ended_by_sigmoid
 from pynq_train.exchange.curves import TORCH_INPLACE
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.packages import need
@@ -171,8 +170,6 @@ class _Reading:
             plain = known and not any(isinstance(self._values[other], Value) for other in read)
             if plain and node.target in _ARITHMETIC:
                 return node.target(*self._given(arguments.args, node))
-            if kind.rstrip("_").lower() == "sigmoid" and ends and known:
-                raise ended_by_sigmoid(self._values[read[0]].shape[0])
             if target is not None and target not in self._checked:
                 self._checked[target] = checked_module(self._torch, target)
             if handler is None:

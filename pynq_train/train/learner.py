@@ -57,7 +57,7 @@ from pynq_train.train.restore import check_exponents, format_of, options_of
 from pynq_train.train.schedules import whole
 from pynq_train.train.start import begun_anew, is_rung, start_of
 from pynq_train.train.state import MOST_BATCH, MOST_COUNT, TrainState
-from pynq_train.train.targets import Task
+from pynq_train.train.targets import Task, without_sigmoid
 from pynq_train.train.turns import Turns, in_turn
 from pynq_train.train.value_warnings import check_images, check_weights
 from pynq_train.train.watch import check_classes
@@ -124,7 +124,8 @@ class Learner(WithAnswers):
                  huber_delta: float = 1.0, _saved: Checkpoint | None = None) -> None:
         self.seed = whole("seed", seed, -MOST_COUNT, MOST_COUNT)
         begun = start_of(model, trainable, seed)
-        self.graph, start, self._sample = begun.graph, begun.params, begun.sample
+        self.graph, start = without_sigmoid(begun.graph, loss), begun.params
+        self._sample = begun.sample
         accumulate = whole("accumulate", accumulate, 1, MOST_BATCH)
         self.board, self._place, self._normalise = check_board(board, normalise)
         self.accumulate = accumulate

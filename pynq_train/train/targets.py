@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pynq_train.arrays import Array, plain
 from pynq_train.data import as_names
 from pynq_train.errors import BadInput, UnknownName
-from pynq_train.graph import Shape
+from pynq_train.graph import Graph, Shape, Sigmoid
 from pynq_train.graph.image_format import ImageFormat
 from pynq_train.graph.params import FloatArray
 from pynq_train.images import as_array, check_finite
@@ -328,6 +328,20 @@ class Ends:
             found: FloatArray = outputs * std + mean
             return found
         return outputs
+
+
+def without_sigmoid(graph: Graph, kind: Any) -> Graph:
+    """Return a network without the sigmoid at its end, where the loss has it.
+
+    Args:
+        graph: the network.
+        kind: name of the loss.
+    """
+    last = graph.ops[-1]
+    if kind != BINARY or not isinstance(last, Sigmoid) or graph.sources[-1] != (
+            len(graph.ops) - 2,):
+        return graph
+    return replace(graph, ops=graph.ops[:-1])
 
 
 def as_map(outputs: FloatArray) -> FloatArray:

@@ -28,7 +28,7 @@ from pynq_train.train.rate_line import say_rate
 from pynq_train.train.schedules import whole
 from pynq_train.train.start import is_rung, start_of
 from pynq_train.train.state import MOST_COUNT
-from pynq_train.train.targets import Ends, Task, with_numbers
+from pynq_train.train.targets import Ends, Task, with_numbers, without_sigmoid
 from pynq_train.train.watch import LossWatch, check_classes, check_rate, check_values
 
 
@@ -80,6 +80,7 @@ def fit_float(graph: Graph, x: Any, y: Any, *, epochs: int = 1, optimizer: SGD |
     optimizer = SGD() if optimizer is None else check_optimizer(optimizer)
     called = as_functions(callbacks)
     check_graph(graph)
+    graph = without_sigmoid(graph, loss)
     whole("seed", seed, -MOST_COUNT, MOST_COUNT)
     whole("epochs_before", epochs_before, 0, MOST_COUNT)
     trainable = plain_choice(trainable)
