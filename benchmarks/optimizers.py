@@ -5,7 +5,7 @@
 
 Each optimizer has a few rates; the row is that of the best one by the mean over the seeds. Rates
 fall linearly behind a warm-up of a tenth of the steps. The optimizers that the engine does not have
-are written here as docs/adr/020-optimizers.md has them.
+are written here as docs/adr/023-optimizers.md has them.
 """
 
 from __future__ import annotations
