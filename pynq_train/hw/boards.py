@@ -93,7 +93,7 @@ _ALL = (
     Board("aup-zu3", "AUP-ZU3", "xczu3eg-sfvc784-2-e", "zynqmp", "aarch64", ZYNQ7020, _ZU3, 100.0,
           4 * _GIB, 256 * _MIB, 39, 0xA000_0000, zynqmp("")),
     Board("kv260", "KV260", "xck26-sfvc784-2lv-c", "zynqmp", "aarch64", K26,
-          Budget(dsp=998, bram36=115, lut=81_984, ff=117_120), 100.0,
+          Budget(dsp=998, bram36=118, lut=81_984, ff=117_120), 100.0,
           4 * _GIB, 256 * _MIB, 64, 0xA000_0000, zynqmp("xilinx.com:kv260_som:part0")),
     Board("zcu104", "ZCU104", "xczu7ev-ffvc1156-2-e", "zynqmp", "aarch64", WIDE32,
           Budget(dsp=1382, bram36=249, lut=161_280, ff=230_400), 100.0,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from pynq_train.hw.commands import DESCRIPTOR_WORDS
 from pynq_train.hw.config import HwConfig
+from pynq_train.hw.curves import MAX_SEGMENT_BITS, OFFSET_BITS, SLOPE_BITS
 from pynq_train.hw.limits import MAP_QUEUE_WORDS, READ_QUEUE_WORDS, UPDATE_QUEUE_WORDS
 from pynq_train.hw.words import CHANNELS_PER_WORD
 
@@ -93,6 +94,8 @@ def resources(config: HwConfig) -> Resources:
         BlockMemory("pixel table", 1, 2 * config.table_rows, config.tp * pair_bits),
         BlockMemory("update queues", 3, UPDATE_QUEUE_WORDS, _WORD_BITS),
         BlockMemory("vector queue of map a", 1, MAP_QUEUE_WORDS, _WORD_BITS),
+        BlockMemory("segments of a curve", CHANNELS_PER_WORD, 1 << MAX_SEGMENT_BITS,
+                    SLOPE_BITS + OFFSET_BITS),
         BlockMemory("softmax logits", 1, 2 * config.max_classes // CHANNELS_PER_WORD, _WORD_BITS),
         BlockMemory("softmax tables", 1, 512, _TABLE_BITS),
         BlockMemory("pooling line", 1, 2 * config.pool_columns, _POOL_BITS),
