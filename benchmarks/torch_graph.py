@@ -93,7 +93,7 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
     x = args[0]
     if isinstance(op, o.Conv):
         return functional.conv2d(_pad(op, x, 0.0), own["weight"], own.get("bias"), op.stride,
-                                 groups=op.groups)
+                                 dilation=op.dilation, groups=op.groups)
     if isinstance(op, o.ConvTranspose):
         return _transposed(op, x, own)
     if isinstance(op, o.Dense):
@@ -130,6 +130,8 @@ def _apply(op: o.Op, args: list[torch.Tensor], own: dict[str, torch.Tensor], tra
         return torch.cat(args, 1)
     if isinstance(op, o.PadChannels):
         return functional.pad(x, (0, 0, 0, 0, op.before, op.after))
+    if isinstance(op, o.PickChannels):
+        return x[:, list(op.channels)]
     if isinstance(op, o.Flatten):
         return x.flatten(1)[:, :, None, None]
     raise AssertionError(f"no PyTorch counterpart of {op}")

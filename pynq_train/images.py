@@ -148,12 +148,14 @@ _LAYOUTS = (
     Layout("(rows, cols, channels)", True, _LAST),
     Layout("(rows, cols)", True, (None, 0, 1)),
     Layout("(n, features)", False, (0, None, None)),
+    Layout("(features,)", True, (0, None, None)),
     # Sequences: maps of one row.
     Layout("(n, channels, length)", False, (0, None, 1)),
     Layout("(n, length, channels)", False, _LINE_LAST),
     Layout("(channels, length)", True, (0, None, 1)),
     Layout("(length, channels)", True, _LINE_LAST),
     Layout("(n, length)", False, (None, None, 0)),
+    Layout("(length,)", True, (None, None, 0)),
 )
 
 
@@ -181,6 +183,8 @@ def find_layout(shape: tuple[int, ...], input_shape: Shape, axes: str = CHANNELS
         if len(own) != len(used) or (used == [0] and layout.axes[2] == 0 and channels > 1):
             continue
         sizes = [1 if axis is None else own[axis] for axis in layout.axes]
+        if len(shape) == 1 and sizes[0] != channels:
+            continue  # a single number is no vector of equal ones
         if sizes[0] in (1, channels) and sizes[1:] == [rows, cols]:
             count = 1 if layout.single else shape[0]
             found.setdefault((count, sizes[0]), []).append(layout)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pynq_train.check.bins import IMAGES, ON_OFF, PARTS, Axes, Bin, digits, of_images
+from pynq_train.graph.windows import ONE
 from pynq_train.hw.commands import LoadMode, Pass
 from pynq_train.hw.geometry import Work
 from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
+from pynq_train.layers.fuse import FusedLayer
 from pynq_train.program.activations import GEOMETRY
 
 SLICES = ("whole", "first", "between", "last")
@@ -15,6 +17,7 @@ _SIDES = ("1", "2", "3", "more")
 _PADDINGS = ("none", "below half", "half", "above half")
 _MODES = tuple(mode.name.lower() for mode in LoadMode)
 _MASTERS = ("momentum", "plain")
+_WEIGHTS = ("learn", "of some channels", "with gaps", "averages", "copies")
 _GROUPS = ("none", "1", "2", "4", "8", "16")
 _GAPS = ("none", "read", "written", "both")
 _RESULTS = ("gradient", "map", "map with bias")
@@ -49,6 +52,7 @@ def _crosses(kind: Pass) -> dict[str, Axes]:
         "tile pixels mod 3 x mod 4": (digits(3), digits(4)),
         "images per tile": (IMAGES,),
         "channels of a group": (_GROUPS,),
+        "weights": (_WEIGHTS if kind != Pass.WEIGHT_GRADIENT else _WEIGHTS[:3],),
     }
     if kind == Pass.FORWARD:
         for name in _ACTIVATIONS:
@@ -69,13 +73,23 @@ def _crosses(kind: Pass) -> dict[str, Axes]:
     return found
 
 
-def values(d: Mapping[str, int], part: str, slice_: str) -> dict[str, Bin]:
+def weights_of(layer: FusedLayer) -> str:
+    """Return what the weights of a layer are."""
+    if layer.average:
+        return _WEIGHTS[3 if layer.copies is None else 4]
+    if layer.dilation != ONE:
+        return _WEIGHTS[2]
+    return _WEIGHTS[0 if layer.reads is None else 1]
+
+
+def values(d: Mapping[str, int], part: str, slice_: str, weights: str) -> dict[str, Bin]:
     """Return the bins of one convolution descriptor, by cross.
 
     Args:
         d: its fields.
         part: which part of the mini-batch it takes.
         slice_: which slice of its layer it is.
+        weights: what its weights are, as :func:`weights_of` says.
     """
     kernel = d["g.g_kernel"], d["g.g_kernel"] + d["g.g_kernel_wider"]
     stride = d["g.g_stride"], d["g.g_stride"] + d["g.g_stride_wider"]
@@ -105,6 +119,7 @@ def values(d: Mapping[str, int], part: str, slice_: str) -> dict[str, Bin]:
         "gaps between images": (_GAPS[gaps[0] + 2 * gaps[1]],),
         "part of the mini-batch": (part,),
         "channels of a group": (str(d["g.g_group"] or "none"),),
+        "weights": (weights,),
         "gradient operand": (mode,),
         "gradient operand x bias": (mode, str(d["g.g_bias"])),
         "slice x masters": (slice_, _MASTERS[d.get("u.u_plain", 0)]),

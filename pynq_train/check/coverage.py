@@ -82,7 +82,8 @@ class Coverage:
             slices = array_bins.SLICES
             self._count(array_bins.group_of(d), array_bins.values(
                 d, part_of(descriptor, plan.batch), slices[0] if first and last else
-                slices[1] if first else slices[3] if last else slices[2]))
+                slices[1] if first else slices[3] if last else slices[2],
+                array_bins.weights_of(plan.layers[descriptor.layer])))
 
     def add_options(self, options: Options, plan: Plan) -> None:
         """Count what a network is trained with."""

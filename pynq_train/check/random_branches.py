@@ -6,6 +6,7 @@ from pynq_train.check.draw import Draw, RandomNet, activation, curve, random_tra
 from pynq_train.check.net_builder import NetBuilder
 from pynq_train.check.random_decoders import random_decoder
 from pynq_train.check.random_joins import random_join
+from pynq_train.check.random_picks import random_picks
 from pynq_train.graph import Graph
 from pynq_train.graph.ops import (
     Add,
@@ -26,6 +27,7 @@ _EXTRA_STREAM = 0xB75
 _DECODER_STREAM = 0xDEC2
 _CURVE_STREAM = 0xC08
 _NORM_STREAM = 0xB76
+_PICKS_STREAM = 0xB77
 MOST_BATCH = 9
 """Largest mini-batch of most networks. Some have up to twice as many: with branches there are up to
 nine parts of it, each of one image, and of more only if the mini-batch is larger."""
@@ -43,9 +45,10 @@ def random_branched_net(seed: int) -> RandomNet:
     A block is a convolution, a depthwise and a pointwise one, a residual of two convolutions
     with another one, zeros for missing channels or nothing on its other branch, sums that share
     what they read, or branches of one concatenation; pooling, groups of any sizes, a sum with a
-    branch at lower resolution, a decoder or a group normalisation may follow. A third of the
-    networks has none but the first two kinds, and so no branches: their layers have parts of the
-    mini-batch of their own. One in five trains only a part of the network.
+    branch at lower resolution, a decoder, a group normalisation, or channels that are split,
+    shuffled and joined, may follow. A third of the networks has none but the first two kinds, and
+    so no branches: their layers have parts of the mini-batch of their own. One in five trains only
+    a part of the network.
 
     Raises:
         RuntimeError: no network of this seed is small enough.
@@ -53,22 +56,22 @@ def random_branched_net(seed: int) -> RandomNet:
     draw = Draw(seed, _STREAM)
     # Streams of their own: these came later, and must not change the other numbers.
     extra, decoders = Draw(seed, _EXTRA_STREAM), Draw(seed, _DECODER_STREAM)
-    curves = Draw(seed, _CURVE_STREAM)
-    norms = Draw(seed, _NORM_STREAM)
+    curves, norms = Draw(seed, _CURVE_STREAM), Draw(seed, _NORM_STREAM)
+    picks = Draw(seed, _PICKS_STREAM)
     for _ in range(100):
-        graph, batch = _attempt(draw, extra, decoders, curves, norms, f"branches{seed}")
+        graph, batch = _attempt(draw, extra, decoders, curves, norms, picks, f"branches{seed}")
         if len(graph.ops) <= _MOST_OPS and _work(graph, batch) <= _WORK_LIMIT:
             return RandomNet(graph, batch,
                              random_trainable(seed, graph) if draw.chance(20) else "all")
     raise RuntimeError(f"no small network found for seed {seed}")
 
 
-def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw, norms: Draw,
+def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw, norms: Draw, picks: Draw,
              name: str) -> tuple[Graph, int]:
     """Draw a network of any size and its mini-batch.
 
-    ``extra``, ``decoders``, ``curves``, ``norms``: of what came later, upsampling, decoders,
-    activations by tables and group normalisations.
+    ``extra``, ``decoders``, ``curves``, ``norms``, ``picks``: of what came later, upsampling,
+    decoders, activations by tables, group normalisations and moved channels.
     """
     curved = curves.chance(40)
     shape = (draw.between(1, 4), draw.between(4, 10), draw.between(4, 10))
@@ -93,6 +96,8 @@ def _attempt(draw: Draw, extra: Draw, decoders: Draw, curves: Draw, norms: Draw,
             at = _summed(build, curves, at, end) if curves.chance(50) else end
         if grouped and norms.chance(60):
             at = build.group_norm(norms, at)
+        if not series and not curved and not grouped and picks.chance(40):
+            at = random_picks(build, picks, at)
     if draw.chance(25):
         at = build.add(AvgPool(2, 1, "same", build.name("avg"), (at,)))
     if draw.chance(70):

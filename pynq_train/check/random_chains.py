@@ -10,7 +10,7 @@ from pynq_train.graph.windows import Padding, Pair
 from pynq_train.hw.limits import MAX_KERNEL, MAX_STRIDE
 
 MOST_CHANNELS, MOST_PIXELS, MOST_BATCH = 40, 14, 9
-_EXTRA_STREAM, _SIDES_STREAM = 0x6E0, 0x51DE
+_EXTRA_STREAM, _SIDES_STREAM, _GAPS_STREAM = 0x6E0, 0x51DE, 0x6A9
 MOST_LENGTH = 64
 """Longest map of one row."""
 _GROUPS = (16, 8, 4, 2, 1)
@@ -26,8 +26,9 @@ def random_chain(seed: int) -> RandomNet:
     Rows of kernels and strides, and channels modulo 16, go round with the seed, so that a run of
     consecutive seeds meets all of them; everything else is drawn. Work is limited: a large kernel
     gets a small feature map. Columns are often drawn by themselves, and a twelfth of the networks
-    has maps of one row. In the first fifty of each hundred seeds everything is trained, so that
-    fifty chains in a row meet all shapes of all passes; in the others a part of it.
+    has maps of one row. Now and then fewer weights reach as far, with a dilation. In the
+    first fifty of each hundred seeds everything is trained, so that fifty chains in a row meet all
+    shapes of all passes; in the others a part of it.
 
     Raises:
         RuntimeError: no network of this seed is small enough.
@@ -56,7 +57,8 @@ def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
         batch, rows, cols = 1, 5, 7
     line = seed % 12 == 7  # maps of one row
     # Streams of their own: what came later must not change the other numbers.
-    extra, sides = (Draw(seed ^ stream, STREAM) for stream in (_EXTRA_STREAM, _SIDES_STREAM))
+    extra, sides, gaps = (Draw(seed ^ stream, STREAM)
+                          for stream in (_EXTRA_STREAM, _SIDES_STREAM, _GAPS_STREAM))
     if line:
         rows, cols = 1, sides.between(largest, max(MOST_LENGTH - 3 * shrink, largest))
     if deep:
@@ -83,11 +85,13 @@ def _attempt(seed: int, draw: Draw, shrink: int) -> RandomNet | None:
             wide, far = _window(seed, number, (5, 7, 9))
             kernels, strides = Pair(kernel, wide), Pair(stride, far)
             padding = (_ends(sides, kernel, shape[1]), _ends(sides, wide, shape[2]))
-        conv = Conv(out, kernels, strides, padding, draw.chance(70), "check")
+        apart = Pair(*(_gap(gaps, side) for side in kernels))
+        kernels = Pair(*((side - 1) // gap + 1 for side, gap in zip(kernels, apart)))
+        conv = Conv(out, kernels, strides, padding, draw.chance(70), "check", dilation=apart)
         pixels = conv.out_shape(shape)
         passes = 2 + (number > 0)
-        work += passes * work_of(out, shape[0], kernels.area, pixels[1] * pixels[2] * batch)
-        net.conv(out, kernels, strides, padding, bias=conv.bias)
+        work += passes * work_of(out, shape[0], conv.span_sides.area, pixels[1] * pixels[2] * batch)
+        net.conv(out, kernels, strides, padding, bias=conv.bias, dilation=apart)
         relu, pool = draw.chance(60), draw.chance(45) and min(pixels[1:]) >= 2 and not odd
         if relu:
             net.add(activation(extra, 40)())
@@ -150,6 +154,12 @@ def _window(seed: int, number: int, steps: tuple[int, int, int] = (1, 1, 3)) -> 
     ``steps``: from seed to seed, of each convolution.
     """
     return _WINDOWS[int(_ORDER[(seed * steps[number] + 17 * number) % len(_WINDOWS)])]
+
+
+def _gap(draw: Draw, side: int) -> int:
+    """Draw a dilation with which fewer pixels reach over a side of a kernel, mostly none."""
+    gaps = [gap for gap in range(2, side) if (side - 1) % gap == 0]
+    return draw.one_of(gaps) if gaps and draw.chance(15) else 1
 
 
 def _ends(draw: Draw, kernel: int, size: int) -> tuple[int, int]:

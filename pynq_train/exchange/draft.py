@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pynq_train.errors import BadInput, ModelWarning, UnsupportedModel
+from pynq_train.exchange.reshaping import seen_as, shuffled
 from pynq_train.exchange.shared_tensors import BIAS, WEIGHT, SharedTensors
 from pynq_train.exchange.values import (
     BATCH,
@@ -30,11 +31,10 @@ from pynq_train.exchange.windows import (
     Pads,
     Refused,
     averaged,
-    checked_window,
     conv_padding,
+    dilated_window,
     in_steps,
     pool_maxima,
-    square,
 )
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST, ImageFormat
@@ -56,6 +56,7 @@ from pynq_train.graph.ops import (
     MaxPool,
     MaxPool2x2,
     Op,
+    PickChannels,
     Upsample,
 )
 from pynq_train.graph.params import FloatArray, LayerParams, float32
@@ -67,10 +68,10 @@ __all__ = ["BATCH", "Draft", "Pads", "Refused", "Value"]
 
 _ANY_LAYOUT = (Activate, Curve, Dropout, Add)
 """Operations that do the same to every value, in whichever order the values stand."""
-_BY_CHANNEL = (BatchNorm, Concat, GroupNorm)
+_BY_CHANNEL = (BatchNorm, Concat, GroupNorm, PickChannels)
 """Operations that do the same to all pixels of a channel, whether they have rows or not."""
 _KEEPS_SIGN = (MaxPool, MaxPool2x2, AvgPool, GlobalAvgPool, Upsample, Flatten, Dropout, Concat,
-               Add)
+               PickChannels, Add)
 """Operations without values below zero where none of their inputs has any."""
 _PARTS = (WEIGHT, BIAS)
 
@@ -163,6 +164,12 @@ class Draft:
         """Note whose tensor the part (``weight``, ``bias``) of operation ``name`` is; see add."""
         self._tensors.note(name, part, owner)
 
+    def apart(self, one: str, other: str) -> bool:
+        """Return whether two operations pick different channels of the same value."""
+        picks = [op for op in self._ops if op.name in (one, other) and isinstance(op, PickChannels)]
+        return (len(picks) == 2 and picks[0].inputs == picks[1].inputs
+                and not set(picks[0].channels) & set(picks[1].channels))
+
     def _check_layout(self, op: Op, sources: Sequence[Value]) -> None:
         """Check that all sources have the order of axes that ``op`` wants.
 
@@ -170,6 +177,9 @@ class Draft:
             Refused: one has not.
         """
         for source in sources:
+            if source.groups is not None:
+                raise Refused(f"reads channels as two axes, {text_of((BATCH, *source.dims))}",
+                              "make them one axis before")
             if source.name == INPUT and source.turned != self.input.turned:
                 raise Refused("reads the input in another order of axes than others",
                               "transpose the input once, as the first node")
@@ -187,7 +197,9 @@ class Draft:
     def refuse(self, node: str, kind: str, refused: Refused) -> None:
         """Note that ``node`` of the foreign kind ``kind`` has no counterpart."""
         why = f" {refused.why}" if refused.why else ""
-        self._refused.append(f"{node} ({kind}){why}: {refused.instead}")
+        text = f"{node} ({kind}){why}: {refused.instead}"
+        if text not in self._refused:  # one node may yield several values
+            self._refused.append(text)
 
     def stand_in(self, dims: Sequence[int] | None) -> Value | None:
         """Return a value for what a refused node yields, so that those behind it are checked too.
@@ -292,9 +304,7 @@ class Draft:
              stride: Any, padding: OwnPadding, dilation: Any, groups: int, label: str,
              owner: Any = None, frozen: Sequence[str] = ()) -> Value:
         """Append a convolution with weights ``(m, n, kr, kc)``; zeros before it join in."""
-        size, step = checked_window(kernel, stride)
-        if square(dilation, "dilation") != 1:
-            raise Refused(f"has dilation {dilation}", "use a larger kernel or a stride")
+        size, step, apart, span = dilated_window(kernel, stride, dilation)
         if groups < 1 or weight.shape[1] * groups != source.shape[0]:
             raise Refused(f"has weights of shape {weight.shape} in {groups} group"
                           f"{'s' * (groups != 1)} for {source.shape[0]} channels",
@@ -302,8 +312,9 @@ class Draft:
         if bias is not None and bias.size != len(weight):
             raise Refused(f"has {bias.size} biases for {len(weight)} channels",
                           "give one for each output channel")
-        pads = conv_padding(source.shape, source.pads, size, step, padding)
-        op = Conv(len(weight), size, step, pads, bias is not None, groups=groups)
+        pads = conv_padding(source.shape, source.pads, span, step, padding)
+        op = Conv(len(weight), size, step, pads, bias is not None, groups=groups,
+                  dilation=apart)
         params = LayerParams(float32(weight), None if bias is None else float32(bias).ravel())
         return self.add(op, replace(source, pads=NO_PADS), label=label, params=params,
                         owner=owner, frozen=frozen)
@@ -462,7 +473,7 @@ class Draft:
             return source
         if any(source.pads):
             raise Refused("reads a padded map", "pad only before a convolution or pooling")
-        plain = replace(source, last=False, joined=False)
+        plain = replace(source, last=False, joined=False, groups=None)
         if source.shape[1:] == (1, 1):
             return replace(plain, flat=True, before=source)
         out = self.add(Flatten(), plain, label=label)
@@ -491,46 +502,29 @@ class Draft:
                 return source
             if len(wanted) == 1:
                 return self.flatten(source, label)
-            made = None if any(source.pads) else self._seen_as(source, wanted)
+            made = None if any(source.pads) else seen_as(source, wanted, self._turned)
             if made is not None:
                 return made
         raise Refused(f"reshapes {text_of((BATCH, *source.dims))} to {text_of(sizes)}",
                       "only flatten, to (n, -1)")
 
-    def _seen_as(self, source: Value, wanted: tuple[int, ...]) -> Value | None:
-        """Return a value whose elements stand in the same order with sizes ``wanted``, or None."""
-        channels, rows, cols = source.shape
-        if source.flat and source.before is not None and source.before.dims == wanted:
-            return source.before
-        if source.flat and (rows, cols) == (1, 1) and source.map_shape is None:
-            if source.name == INPUT and len(wanted) == 3:
-                return self._turned((wanted[0], wanted[1], wanted[2]))
-            if source.name == INPUT and len(wanted) == 2:
-                return replace(self._turned((wanted[0], 1, wanted[1])), joined=True)
-            if wanted in ((channels, 1, 1), (1, 1, channels)):
-                return replace(source, flat=False, last=wanted[0] == 1 and channels > 1)
-            if wanted == (channels, 1):
-                return replace(source, flat=False, joined=True)
-            return None
-        if source.joined and wanted == source.shape:
-            return replace(source, joined=False)
-        if not source.flat and not source.last and wanted == (channels, rows * cols):
-            return replace(source, joined=True)
-        if source.name == INPUT and source.dims[-1] == 1 and wanted == (1, *source.dims[:-1]):
-            return self._turned((1, source.dims[0], source.dims[1]))
-        if channels == 1 and wanted in ((1, rows, cols), (rows, cols, 1)):
-            return replace(source, last=wanted[0] != 1 or source.shape == (1, 1, 1), joined=False)
-        return None
-
-    def permute(self, source: Value, axes: Sequence[int]) -> Value:
+    def permute(self, source: Value, axes: Sequence[int], label: str = "") -> Value:
         """Return ``source`` with its axes, counted without the mini-batch's, in another order.
 
         Raises:
-            Refused: it is none of the changes between channels first and channels last.
+            Refused: it is none of the changes between channels first and channels last, nor one
+                of the two axes that channels are seen as.
         """
         order = tuple(axes)
         if order == tuple(range(len(source.dims))):
             return source
+        if source.groups is not None and order == (1, 0, *range(2, len(order))):
+            outer, inner = source.groups
+            plain = replace(source, groups=None)
+            if outer > 1 and inner > 1:
+                plain = self.add(PickChannels(tuple(shuffled(outer, outer * inner))), plain,
+                                 label=label)
+            return replace(plain, groups=(inner, outer))
         if len(source.dims) == 3 and not any(source.pads):
             rows, cols, channels = source.dims
             if order == (2, 0, 1) and source.last:

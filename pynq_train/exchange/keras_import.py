@@ -8,7 +8,13 @@ from typing import Any
 
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.exchange.draft import Draft, Refused, Value
-from pynq_train.exchange.keras_layers import INSTEAD, LAYERS, OPERATIONS, Layer
+from pynq_train.exchange.keras_layers import (
+    INSTEAD,
+    LAYERS,
+    OPERATIONS,
+    READS_NUMBERS,
+    Layer,
+)
 from pynq_train.exchange.windows import MISFITS, refused_for
 from pynq_train.graph.image_format import CHANNELS_FIRST, CHANNELS_LAST
 from pynq_train.graph.model import Model
@@ -75,13 +81,16 @@ def from_keras(model: Any, *,
 class Call:
     """One use of a layer: what it reads (numbers of calls, 0: the input), and what it yields.
 
-    ``whole``: all of its arguments are such values; ``dims``: sizes of its output.
+    ``whole``: all of its arguments are such values; ``dims``: sizes of its output. ``place``: which
+    of several outputs it is; ``given``: all arguments but the first.
     """
 
     layer: Any
     sources: list[int]
     whole: bool
     dims: tuple[Any, ...]
+    place: int = 0
+    given: tuple[Any, ...] = ()
 
 
 def _value(call: Call, sources: list[Value | None], draft: Draft, ends: bool) -> Value | None:
@@ -94,12 +103,12 @@ def _value(call: Call, sources: list[Value | None], draft: Draft, ends: bool) ->
     try:
         if handler is None:
             raise Refused("", INSTEAD.get(kind, _OTHERWISE))
-        if not call.whole:
+        if not call.whole and kind not in READS_NUMBERS:
             raise Refused("computes with a constant", "fold it into the weights, or prepare the "
                           "images before the network")
         if len(known) < len(sources):  # it follows a refused layer
             return None
-        return handler(Layer(layer, draft, known, ends))
+        return handler(Layer(layer, draft, known, ends, call.place, call.given))
     except (Refused, *MISFITS) as error:
         draft.refuse(str(layer.name), kind, refused_for(error))
         dims = [size if isinstance(size, int) else 0 for size in call.dims[1:]]
@@ -132,8 +141,10 @@ def _flattened(model: Any, sources: list[int], calls: list[Call]) -> list[int]:
                     layer, "layers"):
                 found[key] = _flattened(layer, read, calls)
             else:
-                calls.append(Call(layer, read, whole, tuple(tensor.shape)))
-                found[key] = [len(calls)]
+                found[key] = []
+                for place, one in enumerate(_outputs(tensor)):
+                    calls.append(Call(layer, read, whole, tuple(one.shape), place, _given(tensor)))
+                    found[key].append(len(calls))
     return [_at(found, tensor) for tensor in model.outputs]
 
 
@@ -153,6 +164,22 @@ def _history(tensor: Any) -> tuple[Any, int, int]:
 def _key(tensor: Any) -> tuple[int, int]:
     layer, node, _ = _history(tensor)
     return id(layer), node
+
+
+def _outputs(tensor: Any) -> list[Any]:
+    """Return what the call that yields a tensor yields, itself among it."""
+    layer, node, _ = _history(tensor)
+    some = getattr(layer._inbound_nodes[node], "output_tensors", None)
+    if some is None:
+        return [tensor]
+    return list(some) if isinstance(some, (list, tuple)) else [some]
+
+
+def _given(tensor: Any) -> tuple[Any, ...]:
+    """Return all arguments of a tensor's call but the first."""
+    layer, node, _ = _history(tensor)
+    arguments = getattr(layer._inbound_nodes[node], "arguments", None)
+    return () if arguments is None else tuple(arguments.args[1:])
 
 
 def _inputs(tensor: Any) -> tuple[list[Any], bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from pynq_train.exchange.activations import (
     Numbers,
     Reader,
 )
+from pynq_train.exchange.channels import WHOLE, equal_parts, pick, take
 from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.group_norms import group_norm
@@ -31,12 +33,17 @@ _PACKAGES = ("keras", "tf_keras", "tensorflow", "torch", "jax")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer, what it reads, and whether no other layer reads it."""
+    """A layer, what it reads, and whether no other layer reads it.
+
+    ``place``: which of its outputs is meant; ``given``: what else it is called with.
+    """
 
     keras: Any
     draft: Draft
     sources: list[Value]
     ends: bool
+    place: int = 0
+    given: tuple[Any, ...] = ()
 
     @property
     def value(self) -> Value:
@@ -291,26 +298,74 @@ def _reshape(layer: Layer) -> Value:
         # Keras has channels last, values here channels first.
         last = source if source.flat else replace(source, last=True)
         return replace(layer.draft.reshape(last, (BATCH, *wanted), layer.label), last=False)
+    if source.groups is not None and wanted == source.shape[1:] + source.shape[:1]:
+        return replace(source, groups=None)
+    if len(wanted) == len(source.dims) + 1 and not source.flat and source.groups is None:
+        *pixels, outer, inner = wanted
+        if pixels == list(source.dims[1:]) and outer * inner == source.shape[0]:
+            return replace(source, groups=(outer, inner))
     raise Refused(f"reshapes to {wanted}", "only flatten")
 
 
-def _by_channels(values: Any) -> FloatArray:
-    """Return numbers per channel, or one, for maps with channels first."""
-    return np.asarray(values, np.float32).reshape(-1, 1, 1)
+def _permute(layer: Layer) -> Value:
+    source, axes = layer.value, [int(axis) for axis in layer.keras.dims]
+    count = len(axes)
+    # The two axes of the channels are the last ones, and stand in front here.
+    if source.groups is not None and axes == [*range(1, count - 1), count, count - 1]:
+        return layer.draft.permute(source, [1, 0, *range(2, count)], layer.label)
+    if axes == list(range(1, count + 1)):
+        return source
+    raise Refused(f"puts axes in the order {tuple(axes)}",
+                  "only change the two axes that channels are reshaped to")
+
+
+def _item(layer: Layer) -> Value:
+    """``x[..., 2:6]``: channels are the last axis."""
+    source, (asked,) = layer.value, layer.given
+    asked = asked if isinstance(asked, tuple) else (asked,)
+    count = len(source.dims) + 1
+    if any(one is ... for one in asked):
+        at = next(at for at, one in enumerate(asked) if one is ...)
+        asked = (*asked[:at], *[WHOLE] * (count - len(asked) + 1), *asked[at + 1:])
+    index = [*asked, *[WHOLE] * (count - len(asked))]
+    if index[0] != WHOLE or not all(isinstance(one, slice) for one in index):
+        raise Refused("takes a part of a map by something else than ranges",
+                      "take a range of channels: x[..., 0:4]")
+    return take(layer.draft, source, [index[-1], *index[1:-1]], layer.label)
+
+
+def _split(layer: Layer) -> Value:
+    k, source = layer.keras, layer.value
+    count = len(source.dims)
+    if k.axis % (count + 1) != count:
+        raise Refused(f"splits axis {k.axis}", "split channels, axis=-1")
+    size, given = source.shape[0], k.indices_or_sections
+    if isinstance(given, int):
+        sizes = equal_parts(size, given)
+    else:
+        ends = [0, *given, size]
+        sizes = [end - begin for begin, end in pairwise(ends)]
+    first = sum(sizes[: layer.place])
+    return pick(layer.draft, source, range(first, first + sizes[layer.place]),
+                f"{layer.label}.{layer.place}")
+
+
+def _by_channels(values: Any, source: Value) -> FloatArray:
+    """Return numbers per channel, or one, for maps with channels first; or those of features."""
+    array = np.asarray(values, np.float32).ravel()
+    return array if source.flat else array.reshape(-1, 1, 1)
 
 
 def _rescaling(layer: Layer) -> Value:
     k = layer.keras
-    if layer.value.flat and np.size(k.scale) + np.size(k.offset) > 2:
-        raise Refused("scales features one by one", "prepare them before the network")
-    return layer.draft.normalise(layer.value, _by_channels(k.scale), _by_channels(k.offset))
+    return layer.draft.normalise(layer.value, _by_channels(k.scale, layer.value),
+                                 _by_channels(k.offset, layer.value))
 
 
 def _normalization(layer: Layer) -> Value:
     k = layer.keras
-    if getattr(k, "invert", False) or layer.value.flat:
-        raise Refused("normalises features one by one, or back",
-                      "prepare them before the network")
+    if getattr(k, "invert", False):
+        raise Refused("normalises back", "prepare the images before the network")
     axis = getattr(k, "axis", None)
     axes = axis if isinstance(axis, (list, tuple)) else () if axis is None else (axis,)
     count = len(layer.value.dims)
@@ -318,8 +373,9 @@ def _normalization(layer: Layer) -> Value:
         raise Refused(f"normalises along axes {tuple(axes)}", "normalise channels, axis=-1")
     deviation = np.sqrt(np.asarray(k.variance, np.float64))
     times = 1 / np.maximum(deviation, 1e-7)  # Keras's epsilon
-    return layer.draft.normalise(layer.value, _by_channels(times),
-                                 _by_channels(-np.asarray(k.mean, np.float64) * times))
+    return layer.draft.normalise(
+        layer.value, _by_channels(times, layer.value),
+        _by_channels(-np.asarray(k.mean, np.float64) * times, layer.value))
 
 
 def _add(layer: Layer) -> Value:
@@ -402,7 +458,8 @@ LAYERS: dict[str, Callable[[Layer], Value]] = {
     "Dropout": _dropout, "SpatialDropout2D": _dropout, "Flatten": _flatten,
     "GlobalAveragePooling2D": _global,
     "Identity": lambda layer: layer.value, "MaxPooling2D": _pool, "Multiply": _multiply,
-    "Normalization": _normalization, "Rescaling": _rescaling, "Reshape": _reshape,
+    "Normalization": _normalization, "Permute": _permute, "Rescaling": _rescaling,
+    "Reshape": _reshape,
     "SeparableConv2D": _separable, "Softmax": _softmax,
     "ZeroPadding2D": _zero_padding, "ZeroPadding1D": _zero_padding, "Conv1D": _conv,
     "DepthwiseConv1D": _depthwise, "MaxPooling1D": _pool, "AveragePooling1D": _pool,
@@ -413,9 +470,13 @@ LAYERS: dict[str, Callable[[Layer], Value]] = {
 
 OPERATIONS: dict[str, Callable[[Layer], Value]] = {
     "Add": _two, "Relu": _own_layer(KERAS_FUNCTIONS["relu"]),
-    "Relu6": _own_layer(KERAS_FUNCTIONS["relu6"]), "Multiply": _multiply,
+    "Relu6": _own_layer(KERAS_FUNCTIONS["relu6"]), "Multiply": _multiply, "GetItem": _item,
+    "Split": _split,
 }
 """Functions of ``keras.ops``, and operators of tensors, that have a counterpart."""
+
+READS_NUMBERS = frozenset(("GetItem",))
+"""Kinds that are called with numbers beside what they read."""
 
 INSTEAD = {
     **KERAS_INSTEAD,

@@ -36,6 +36,7 @@ from pynq_train.graph.ops import (
     Multiply,
     Op,
     PadChannels,
+    PickChannels,
     Upsample,
 )
 from pynq_train.graph.params import FloatArray, LayerParams, check_graph_params
@@ -57,8 +58,9 @@ def export_onnx(graph: Graph, params: Mapping[str, LayerParams], path: str | os.
                 class_names: Sequence[str] = ()) -> None:
     """Write a network to an ONNX file; ``path`` holds either the old file or all of the new one.
 
-    The file has one input ``input``, float32 ``(n, channels, rows, cols)``, and one output
-    ``logits``, float32 ``(n, classes)``. Its metadata say which images it takes (docs/images.md).
+    The file has one input ``input``, float32 ``(n, channels, rows, cols)``, or ``(n, features)``
+    where images have one pixel, and one output ``logits``, float32 ``(n, classes)``. Its metadata
+    say which images it takes (docs/images.md).
     Needs the package ``onnx``, on a PC.
 
     Args:
@@ -90,6 +92,10 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], form: ImageFormat 
     check_graph_params(graph, params)
     writer = _Writer(onnx, graph)
     first = INPUT
+    sizes = list(graph.input_shape)
+    if sizes[1:] == [1, 1]:
+        sizes = sizes[:1]
+        writer.vectors.update((INPUT, "input/normalised"))
     if form.seen is not None:
         first = writer.normalise(form.seen.mean, form.seen.std)
     for op, sources in zip(graph.ops, graph.sources):
@@ -104,7 +110,7 @@ def to_proto(graph: Graph, params: Mapping[str, LayerParams], form: ImageFormat 
     proto = helper.make_model(
         helper.make_graph(
             writer.nodes, graph.name,
-            [helper.make_tensor_value_info(INPUT, kind, ["n", *graph.input_shape])],
+            [helper.make_tensor_value_info(INPUT, kind, ["n", *sizes])],
             [helper.make_tensor_value_info(LOGITS, kind, ["n", graph.classes])],
             writer.constants),
         producer_name="pynq_train", opset_imports=[helper.make_opsetid("", OPSET)])
@@ -148,9 +154,14 @@ class _Writer:
         """Append (input - mean) / std; these names cannot be operations' (they hold a slash)."""
         for kind, source, name, values in (("Sub", INPUT, "input/centred", mean),
                                            ("Div", "input/centred", "input/normalised", std)):
-            constant = self.constant(f"{name}.by", np.array(values, np.float32).reshape(-1, 1, 1))
+            constant = self.constant(f"{name}.by", self._by_channel(values))
             self.raw(kind, [source, constant], name)
         return "input/normalised"
+
+    def _by_channel(self, values: Sequence[float]) -> FloatArray:
+        """Return numbers of channels as they are broadcast to the input."""
+        array = np.array(values, np.float32)
+        return array if INPUT in self.vectors else array.reshape(-1, 1, 1)
 
     def node(self, op: Op, sources: list[str], own: LayerParams | None) -> None:
         inputs = self._alike(op, sources)
@@ -187,6 +198,10 @@ class _Writer:
             self.constants.append(self.onnx.numpy_helper.from_array(
                 pads.ravel(), f"{op.name}/pads"))
             self.raw("Pad", [*inputs, f"{op.name}/pads"], op.name)
+        elif isinstance(op, PickChannels):
+            self.constants.append(self.onnx.numpy_helper.from_array(
+                np.array(op.channels, np.int64), f"{op.name}/channels"))
+            self.raw("Gather", [*inputs, f"{op.name}/channels"], op.name, axis=1)
         elif isinstance(op, Dropout):
             rate = self.constant(f"{op.name}.rate", np.array(op.rate, np.float32))
             self.raw("Dropout", [*inputs, rate], op.name)
@@ -289,6 +304,8 @@ class _Writer:
             "pads": [ends[axis][end] for end in (0, 1) for axis in (0, 1)]}
         if isinstance(op, Conv):
             attributes["group"] = op.groups
+            if op.dilation != 1:
+                attributes["dilations"] = list(op.dilation_sides)
         elif isinstance(op, AvgPool):
             attributes["count_include_pad"] = 1
         kind = {Conv: "Conv", MaxPool: "MaxPool", AvgPool: "AveragePool"}[type(op)]

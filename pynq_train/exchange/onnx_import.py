@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.errors import BadInput, UnsupportedModel
@@ -23,7 +25,7 @@ from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
 
 _OTHERWISE = "replace it by supported operations: " + ", ".join(sorted(NODES))
-_READ_SIZES = frozenset(("Reshape", "Shape"))
+_READ_SIZES = frozenset(("Reshape", "Shape", "Slice"))
 """Kinds of nodes that may read the number of images."""
 _DOMAINS = ("", "ai.onnx")
 _MISFITS = (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError)
@@ -120,16 +122,18 @@ def from_proto(proto: Any, name: str) -> Model:
             draft.refuse(node.name or f"node {at}", node.kind, refusal)
             if shapes is None:
                 shapes = _inferred(proto)
-            made = draft.stand_in(shapes.get(node.output))
-        if isinstance(made, dict):
-            constants.update(made)
-        else:
-            values[node.output] = made
+            made = {name: draft.stand_in(shapes.get(name)) for name in proto_node.output}
+        for output, one in made.items():
+            if isinstance(one, np.ndarray):
+                constants[output] = one
+            else:
+                values[output] = one
     return with_metadata(draft.finish(values.get(graph.output[0].name)), proto)
 
 
-def _made(node: Node, opsets: Any, constants: dict[str, Array]) -> Value | dict[str, Array] | None:
-    """Return what a node yields: a value, constants by name, or None behind a refused node.
+def _made(node: Node, opsets: Any, constants: dict[str, Array]
+          ) -> Mapping[str, Value | Array | None]:
+    """Return what a node yields by name: values, constants, or None behind a refused node.
 
     Raises:
         Refused: it has no counterpart.
@@ -140,7 +144,7 @@ def _made(node: Node, opsets: Any, constants: dict[str, Array]) -> Value | dict[
     if node.kind not in NODES or node.proto.domain not in _DOMAINS:
         raise Refused("", INSTEAD.get(node.kind, _OTHERWISE))
     if node.reads_unknown:  # follows a refused node: its turn comes when that is mended
-        return None
+        return dict.fromkeys(node.proto.output)
     if node.kind not in _READ_SIZES and any(
             computes_with_batch(constants[text]) for text in node.proto.input
             if text in constants and constants[text].dtype.kind in "iu"):
@@ -150,7 +154,7 @@ def _made(node: Node, opsets: Any, constants: dict[str, Array]) -> Value | dict[
     except (ValueError, TypeError, IndexError, KeyError, ArithmeticError, AttributeError) as error:
         # The checker of onnx knows which attributes there are, not how long they must be.
         raise Refused(f"is malformed ({error})", "export it again") from None
-    return made if isinstance(made, Value) else {node.output: made}
+    return made if isinstance(made, dict) else {node.output: made}
 
 
 def _inferred(proto: Any) -> dict[str, tuple[int, ...]]:

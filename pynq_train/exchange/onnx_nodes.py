@@ -10,6 +10,7 @@ import numpy as np
 
 from pynq_train.arrays import Array
 from pynq_train.exchange.activations import ONNX, ONNX_INSTEAD, Reader
+from pynq_train.exchange.channels import WHOLE, Index, equal_parts, parts, take
 from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.group_norms import group_norm, layer_norm
@@ -457,7 +458,55 @@ def _transpose(node: Node) -> Value:
     if sorted(order) != list(range(count)) or order[0] != 0:
         raise Refused(f"puts axes in the order {order}",
                       "only change between channels first and channels last")
-    return node.draft.permute(source, [axis - 1 for axis in order[1:]])
+    return node.draft.permute(source, [axis - 1 for axis in order[1:]], node.name)
+
+
+def _slice(node: Node) -> Value:
+    source = node.value()
+    count = len(source.dims) + 1
+    if node.opset < 10:
+        starts, ends = node.attribute("starts", []), node.attribute("ends", [])
+        axes, steps = node.attribute("axes", None), None
+    else:
+        starts, ends = (_present(node, at).ravel().tolist() for at in (1, 2))
+        axes, steps = (None if (one := node.constant(at)) is None else one.ravel().tolist()
+                       for at in (3, 4))
+    axes = list(range(len(starts))) if axes is None else [axis % count for axis in axes]
+    index: list[Index] = [WHOLE] * (count - 1)
+    for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts)):
+        if axis == 0 and ((start, step) != (0, 1) or end < (node.draft.images or BATCH)):
+            raise Refused("takes some of the images", "compute with all of them")
+        if axis:
+            # An end so far below zero says that the first place is the last one that is taken.
+            first = step < 0 and end < -source.dims[axis - 1]
+            index[axis - 1] = slice(start, None if first else end, step)
+    return take(node.draft, source, index, node.name)
+
+
+def _gather(node: Node) -> Value:
+    source, places = node.value(), _present(node, 1)
+    count = len(source.dims) + 1
+    axis = node.attribute("axis", 0) % count
+    if axis == 0 or places.ndim != 1:
+        raise Refused("takes some of the images" if axis == 0 else
+                      f"takes places of shape {places.shape}", "take a list of channels, axis 1")
+    index: list[Index] = [WHOLE] * (count - 1)
+    index[axis - 1] = [int(place) for place in places]
+    return take(node.draft, source, index, node.name)
+
+
+def _split(node: Node) -> dict[str, Value]:
+    source, outputs = node.value(), list(node.proto.output)
+    axis = node.attribute("axis", 0) % (len(source.dims) + 1)
+    if axis == 0:
+        raise Refused("splits the mini-batch", "split channels, axis 1")
+    sizes = node.attribute("split", None)
+    if sizes is None:
+        given = node.constant(1)
+        sizes = (equal_parts(source.dims[axis - 1], len(outputs)) if given is None
+                 else given.ravel().tolist())
+    made = parts(node.draft, source, axis, sizes, node.name)
+    return {name: value for name, value in zip(outputs, made) if name}
 
 
 def _shape(node: Node) -> Array:
@@ -477,13 +526,13 @@ def computes_with_batch(array: Array) -> bool:
     return array.dtype.kind in "iuf" and bool((np.abs(array.astype(np.float64)) > BATCH / 4).any())
 
 
-NODES: dict[str, Callable[[Node], Value | Array]] = {
+NODES: dict[str, Callable[[Node], Value | Array | dict[str, Value]]] = {
     **{kind: _activation(read) for kind, read in ONNX.items()},
     "Add": _add, "AveragePool": _pool, "BatchNormalization": _norm, "Concat": _concat,
     **dict.fromkeys(("InstanceNormalization", "GroupNormalization"), _group_norm),
     "LayerNormalization": _layer_norm,
     "Constant": _constant, "Conv": _conv, "ConvTranspose": _transposed, "Dropout": _dropout,
-    "Flatten": _flatten, "Gemm": _gemm,
+    "Flatten": _flatten, "Gemm": _gemm, "Gather": _gather, "Slice": _slice, "Split": _split,
     "GlobalAveragePool": lambda node: node.draft.global_mean(node.value(), node.name),
     "Identity": _identity, "LogSoftmax": _softmax, "MatMul": _matmul,
     "MaxPool": _pool, "Pad": _pad, "ReduceMean": _mean,

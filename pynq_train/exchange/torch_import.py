@@ -10,16 +10,20 @@ from collections.abc import Sequence
 from typing import Any
 
 from pynq_train.errors import BadInput, ModelWarning, UnsupportedModel
+from pynq_train.exchange import torch_channels, torch_nodes
 from pynq_train.exchange.curves import TORCH_INPLACE
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.packages import need
 from pynq_train.exchange.torch_call import Call
 from pynq_train.exchange.torch_hooks import checked_module
-from pynq_train.exchange.torch_nodes import FUNCTIONS, INSTEAD, METHODS, MODULES
+from pynq_train.exchange.torch_nodes import INSTEAD
 from pynq_train.exchange.windows import MISFITS, refused_for
 from pynq_train.graph.model import Model
 from pynq_train.graph.shapes import Shape
 
+MODULES = {**torch_nodes.MODULES, **torch_channels.MODULES}
+_TABLES = {"call_function": {**torch_nodes.FUNCTIONS, **torch_channels.FUNCTIONS},
+           "call_method": {**torch_nodes.METHODS, **torch_channels.METHODS}}
 _OTHERWISE = "replace it by supported modules: " + ", ".join(sorted(MODULES))
 _PARAMETRISED = "first torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
 _CHANGES = ("iadd", "isub", "imul", "itruediv", "ifloordiv", "imod")
@@ -29,7 +33,8 @@ _ARITHMETIC = {operator.add, operator.sub, operator.mul, operator.floordiv, oper
                *(getattr(operator, name) for name in _CHANGES)}
 """What modules do with sizes."""
 _VIEWS = {"view", "reshape", "flatten", "Flatten", "squeeze", "unsqueeze", "contiguous", "permute",
-          "Identity", "getitem", "Dropout", "dropout", "float"}
+          "Identity", "getitem", "Dropout", "dropout", "float", "transpose", "swapaxes", "swapdims",
+          *torch_channels.VIEWS}
 """Calls whose result may be their input: what is changed in place in one is changed in both."""
 _WITH_WEIGHTS = {"conv2d", "linear", "batchnorm2d", "batchnorm1d", "groupnorm", "layernorm"}
 _LEARNS = "pynq_train.learns"
@@ -158,8 +163,7 @@ class _Reading:
         else:
             target, label = None, node.name
             kind = node.target if isinstance(node.target, str) else node.target.__name__
-            table = {"call_function": FUNCTIONS, "call_method": METHODS}.get(node.op, {})
-            handler = table.get(kind)
+            handler = _TABLES.get(node.op, {}).get(kind)
         read = node.all_input_nodes
         known = all(self._values[other] is not None for other in read)
         ends = all(user.op == "output" for user in node.users)
@@ -203,9 +207,14 @@ class _Reading:
         old = self._values[source]
         root = self._storage[node] = self._storage[source]
         for other, value in self._values.items():
-            if other is node or self._storage[other] is not root or not isinstance(value, Value):
+            if other is node or self._storage[other] is not root or not isinstance(
+                    value, (Value, tuple)):
                 continue
-            if value.name == old.name:
+            if isinstance(value, tuple):
+                self._stale.add(other)  # parts of it, before or behind
+            elif self._draft.apart(value.name, old.name):
+                continue
+            elif value.name == old.name:
                 # In place nothing but elements change: what is seen as a vector stays one.
                 self._values[other] = Value(made.name, value.shape, made.pads, *value.seen_as,
                                             made.positive)

@@ -23,8 +23,8 @@ from pynq_train.exchange.torch_norms import group_norm_call, instance_norm_call,
 from pynq_train.exchange.transposed import conv_transpose
 from pynq_train.exchange.upsampling import bilinear, upsample
 from pynq_train.exchange.values import text_of, without_softmax
-from pynq_train.exchange.windows import OwnPadding, checked_window
-from pynq_train.graph.ops import Add, AvgPool, BatchNorm, Concat, Dropout, PadChannels
+from pynq_train.exchange.windows import OwnPadding
+from pynq_train.graph.ops import Add, BatchNorm, Concat, Dropout, PadChannels
 
 Handler = Callable[[Call], Any]
 
@@ -260,7 +260,7 @@ def _permute(call: Call) -> Value:
     order = [axis % count for axis in axes]
     if order[:1] != [0]:
         raise Refused("moves the axis of the images", "keep axis 0 in front")
-    return call.draft.permute(call.value, [axis - 1 for axis in order[1:]])
+    return call.draft.permute(call.value, [axis - 1 for axis in order[1:]], call.label)
 
 
 def _add(call: Call) -> Value:
@@ -357,19 +357,6 @@ def _attribute(call: Call) -> Any:
     raise Refused(f"reads {call.args[1]}", "use shape alone")
 
 
-def _item(call: Call) -> Value:
-    index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
-    steps = [one.step or 1 for one in index
-             if isinstance(one, slice) and one.start in (None, 0) and one.stop is None]
-    if len(index) != 4 or len(steps) != 4 or steps[:2] != [1, 1]:
-        raise Refused("takes a part of a map", "take every pixel, or every second or third of rows "
-                      "and columns from the first: x[:, :, ::2, ::2]")
-    if steps[2:] == [1, 1]:
-        return call.value
-    # A mean of one pixel: nothing is computed.
-    return call.draft.add(AvgPool(*checked_window(1, steps[2:])), call.value, label=call.label)
-
-
 def _pad(call: Call) -> Value:
     pads = [int(size) for size in call.option(1, "pad")]
     pads += [0] * (8 - len(pads))
@@ -454,7 +441,7 @@ FUNCTIONS: dict[str, Handler] = {
     "avg_pool2d": _pool_function(False), "adaptive_avg_pool2d": _adaptive, "flatten": _flatten,
     "mean": _mean, "reshape": _view, "squeeze": _squeeze, "unsqueeze": _unsqueeze,
     **dict.fromkeys(("dropout", "dropout1d", "dropout2d", "alpha_dropout"), _dropout),
-    "softmax": _softmax, "log_softmax": _softmax, "getattr": _attribute, "getitem": _item,
+    "softmax": _softmax, "log_softmax": _softmax, "getattr": _attribute,
     "pad": _pad, "permute": _permute, "interpolate": _upsample,
 }
 """Functions of ``torch``, ``torch.nn.functional`` and ``operator`` that have a counterpart."""

@@ -32,6 +32,7 @@ class Value:
         turned: it is the input, which the foreign network has in another order of axes.
         scaled: it is the input, behind so many additions and multiplications of constants.
         before: what was flattened.
+        groups: the foreign network sees the channels as two axes, of so many.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Value:
     turned: bool = False
     scaled: int = 0
     before: Value | None = None
+    groups: tuple[int, int] | None = None
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -53,6 +55,8 @@ class Value:
         rows, cols = rows + self.pads[0] + self.pads[2], cols + self.pads[1] + self.pads[3]
         if self.flat:
             return (channels * rows * cols,)
+        if self.groups is not None:
+            return (*self.groups, rows * cols) if self.joined else (*self.groups, rows, cols)
         if self.joined:
             return (channels, rows * cols)
         return (rows, cols, channels) if self.last else (channels, rows, cols)

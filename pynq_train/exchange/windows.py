@@ -328,6 +328,24 @@ def square(value: Any, what: str) -> int:
     return rows
 
 
+def dilated_window(kernel: Any, stride: Any, dilation: Any) -> tuple[Pair, Pair, Pair, Pair]:
+    """Return kernel, stride and dilation, and the rows and columns that the kernel reaches over.
+
+    A side of one pixel has no gaps, whatever its dilation is.
+
+    Raises:
+        Refused: the reach or the stride is larger than the engine takes.
+    """
+    size, apart = Pair(*pair(kernel, "kernel")), Pair(*pair(dilation, "dilation"))
+    apart = Pair(*(gap if side > 1 else 1 for side, gap in zip(size, apart)))
+    span = Pair(*((side - 1) * gap + 1 for side, gap in zip(size, apart)))
+    if max(span) > MAX_KERNEL >= max(size):
+        raise Refused(f"has kernel {_side(size)} with dilation {_side(apart)}, which reaches over "
+                      f"{_side(span)}", f"let it reach over {MAX_KERNEL} at most")
+    _, step = checked_window(span, stride)
+    return size, step, apart, span
+
+
 def conv_padding(shape: Shape, zeros: Pads, kernel: Pair, stride: Pair, own: OwnPadding
                  ) -> Padding:
     """Return the padding of a convolution that has the wanted zeros on all four sides.

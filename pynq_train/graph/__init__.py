@@ -30,6 +30,7 @@ from pynq_train.graph.ops import (
     Multiply,
     Op,
     PadChannels,
+    PickChannels,
     Shape,
     Upsample,
 )
@@ -60,6 +61,7 @@ __all__ = [
     "Multiply",
     "Op",
     "PadChannels",
+    "PickChannels",
     "Relu",
     "Relu6",
     "Sequential",

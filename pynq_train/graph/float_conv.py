@@ -32,6 +32,8 @@ class ConvSite:
         in_shape: ``(channels, rows, cols)`` of the input.
         out_shape: ``(channels, rows, cols)`` of the output.
         rows: the window along rows; ``cols``: along columns.
+        dilation: rows and columns from pixel to pixel of a window. ``kernel`` is its whole reach:
+            weights are zero between.
     """
 
     kernel: Pair
@@ -41,12 +43,13 @@ class ConvSite:
     out_shape: Shape
     rows: Window
     cols: Window
+    dilation: Pair = ONE
 
     @classmethod
     def of(cls, op: Conv, shape: Shape) -> ConvSite:
         """Return the site of ``op`` that reads maps of ``shape``."""
-        return cls(op.kernel_sides, op.stride_sides, op.groups, shape, op.out_shape(shape),
-                   *op.windows(shape))
+        return cls(op.span_sides, op.stride_sides, op.groups, shape, op.out_shape(shape),
+                   *op.windows(shape), op.dilation_sides)
 
     @classmethod
     def mirrored(cls, op: ConvTranspose, shape: Shape) -> ConvSite:
@@ -64,7 +67,7 @@ class ConvSite:
 
     def forward(self, x: FloatArray, weight: FloatArray) -> FloatArray:
         """Return the output ``(image, row, col, m)`` of ``(image, row, col, n)``, without bias."""
-        padded = self._pad(x)
+        padded, weight = self._pad(x), self._dilated(weight)
         if self.depthwise:
             return self._shifted(padded, weight)
         parts = [_correlate(padded[..., n], _matrix(weight[m]), self.kernel, self.stride,
@@ -81,18 +84,31 @@ class ConvSite:
             taps = [np.einsum("irca,irca->a", self._tap(padded, r, c), g)
                     for r, c in np.ndindex(*self.kernel)]
             shaped = np.stack(taps, axis=1).reshape(-1, 1, *self.kernel)
-            return np.ascontiguousarray(shaped, dtype=np.float32)
-        return np.concatenate([self._unfolded_gradient(padded[..., n], g[..., m])
-                               for m, n in self._groups()])
+            return self._taken(shaped.astype(np.float32))
+        return self._taken(np.concatenate([self._unfolded_gradient(padded[..., n], g[..., m])
+                                           for m, n in self._groups()]))
 
     def input_gradient(self, g: FloatArray, weight: FloatArray) -> FloatArray:
         """Return the gradient of the input, ``(image, row, col, n)``, from the output's, ``g``."""
+        weight = self._dilated(weight)
         if self.depthwise:
             return self._spread_back(g, weight)
         parts = [self._turned_back(g[..., m], weight[m]) for m, _ in self._groups()]
         return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=3)
 
     # -- private ---------------------------------------------------------------------------------
+
+    def _dilated(self, weight: FloatArray) -> FloatArray:
+        """Return weights with the zeros of a dilation between them."""
+        if self.dilation == ONE:
+            return weight
+        out = np.zeros((*weight.shape[:2], *self.kernel), weight.dtype)
+        out[:, :, :: self.dilation.rows, :: self.dilation.cols] = weight
+        return out
+
+    def _taken(self, gradient: FloatArray) -> FloatArray:
+        """Return the gradient of the weights that a dilation leaves."""
+        return np.ascontiguousarray(gradient[:, :, :: self.dilation.rows, :: self.dilation.cols])
 
     def _groups(self) -> list[tuple[slice, slice]]:
         """Return output and input channels of every group."""

@@ -35,6 +35,7 @@ from pynq_train.graph.ops import (
     Multiply,
     Op,
     PadChannels,
+    PickChannels,
     Upsample,
 )
 from pynq_train.graph.params import FloatArray, LayerParams
@@ -245,6 +246,18 @@ def _pad_channels_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> 
     return Back([np.ascontiguousarray(g[..., first:first + site.in_shapes[0][0]])])
 
 
+def _pick_channels(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
+    return np.take(xs[0], site.op.channels, axis=3), None
+
+
+def _pick_channels_back(site: Site, trace: None, g: FloatArray, wanted: bool) -> Back:
+    back = np.zeros((*g.shape[:3], site.in_shapes[0][0]), g.dtype)
+    # One by one: a channel that is picked twice gets both gradients.
+    for at, channel in enumerate(site.op.channels):
+        back[..., channel] += g[..., at]
+    return Back([back])
+
+
 def _dropout(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
     if not mode.training or site.op.rate == 0:
         return xs[0], np.float32(1)
@@ -288,6 +301,7 @@ KERNELS: dict[type[Op], tuple[Forward, Backward]] = {
     Multiply: (_multiply, _multiply_back),
     Concat: (_concat, _concat_back),
     PadChannels: (_pad_channels, _pad_channels_back),
+    PickChannels: (_pick_channels, _pick_channels_back),
     Dropout: (_dropout, _dropout_back),
     Flatten: (_flatten, _flatten_back),
 }

@@ -262,9 +262,11 @@ class Sequential:
         bias: bool = True,
         name: str = "",
         groups: int = 1,
+        dilation: Side = 1,
     ) -> Sequential:
         """Append a convolution (see :class:`~pynq_train.graph.ops.Conv`)."""
-        return self.add(Conv(out_channels, kernel, stride, padding, bias, name, groups))
+        return self.add(Conv(out_channels, kernel, stride, padding, bias, name, groups,
+                             dilation=dilation))
 
     def conv_transpose(self, out_channels: int, kernel: Side, stride: Side = 1,
                        padding: Padding = 0, output_padding: Side = 0, *, bias: bool = True,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
+from pynq_train.arrays import plain
 from pynq_train.errors import BadInput
 from pynq_train.graph.shapes import Shape, require_int
 
@@ -114,3 +117,49 @@ class PadChannels:
     def out_shape(self, shape: Shape) -> Shape:
         """Return the shape with the channels of zeros."""
         return (self.before + shape[0] + self.after, *shape[1:])
+
+
+@dataclass(frozen=True)
+class PickChannels:
+    """Some channels of a map in any order: a part of a split, or a shuffle.
+
+    Attributes:
+        channels: for each channel of the output the channel of the input that it is; one may stand
+            there several times.
+    """
+
+    kind: ClassVar[str] = "pickchannels"
+    arity: ClassVar[tuple[int, int | None]] = (1, 1)
+    channels: tuple[int, ...]
+    name: str = ""
+    inputs: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Take lists and NumPy's scalars as what they hold."""
+        if isinstance(self.channels, (list, tuple, np.ndarray)):
+            object.__setattr__(self, "channels", tuple(map(plain, self.channels)))
+
+    def verify(self) -> None:
+        """Check the channels.
+
+        Raises:
+            BadInput: there is none, or one is negative or no integer.
+        """
+        who = f"{self.name or self.kind}: channels"
+        if not isinstance(self.channels, tuple) or not self.channels:
+            raise BadInput(who, expected="at least one channel of the input",
+                           found=repr(self.channels)[:80])
+        for channel in self.channels:
+            require_int(who, channel, 0)
+
+    def out_shape(self, shape: Shape) -> Shape:
+        """Return the shape with the picked channels.
+
+        Raises:
+            BadInput: the input has not so many.
+        """
+        most = max(self.channels)
+        if most >= shape[0]:
+            raise BadInput(f"{self.name}: channels", expected=f"channels 0 to {shape[0] - 1} of "
+                           "the input", found=most)
+        return (len(self.channels), *shape[1:])

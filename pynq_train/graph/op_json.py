@@ -8,10 +8,15 @@ from typing import Any
 from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.graph.ops import OP_TYPES, Op
 
+_LATER = {"dilation": 1}
+"""Fields that came later: graphs without them are saved as they always were."""
+
 
 def op_to_dict(op: Op) -> dict[str, Any]:
     """Return ``op`` as plain values for JSON."""
     values = {f.name: getattr(op, f.name) for f in fields(op)}
+    values = {name: value for name, value in values.items()
+              if name not in _LATER or value != _LATER[name]}
     return {"op": op.kind, **values, "inputs": list(op.inputs)}
 
 

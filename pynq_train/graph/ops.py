@@ -13,7 +13,7 @@ from typing import ClassVar
 from pynq_train.errors import BadInput
 from pynq_train.graph.activation import ACTIVATIONS, Activate
 from pynq_train.graph.curves import CURVES, Curve
-from pynq_train.graph.joins import Add, Concat, Multiply, PadChannels
+from pynq_train.graph.joins import Add, Concat, Multiply, PadChannels, PickChannels
 from pynq_train.graph.norms import GroupNorm
 from pynq_train.graph.pooling import AvgPool, GlobalAvgPool, MaxPool, MaxPool2x2, Upsample
 from pynq_train.graph.shapes import Shape, require_int, require_number
@@ -32,7 +32,7 @@ from pynq_train.graph.windows import (
 __all__ = ["ACTIVATIONS", "CURVES", "OP_TYPES", "Activate", "Add", "AvgPool", "BatchNorm",
            "Concat", "Conv", "ConvTranspose", "Curve", "Dense", "Dropout", "Flatten",
            "GlobalAvgPool", "GroupNorm", "MaxPool", "MaxPool2x2", "Multiply", "Op", "PadChannels",
-           "Shape", "Upsample", "require_int"]
+           "PickChannels", "Shape", "Upsample", "require_int"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class Conv(Windowed):
     bottom and right. With a stride, rows and columns that no window reaches are left out (floor
     rule). With ``groups`` > 1 output channels and input channels fall into that many groups in
     order, each reading its own: n counts the channels of one group (1 if depthwise: ``groups``
-    equals the input channels).
+    equals the input channels). With ``dilation`` > 1, a number or ``(rows, columns)``, the pixels
+    of a window are so many rows and columns apart: it reaches over (kernel - 1) * dilation + 1, and
+    padding may be up to one less.
     """
 
     kind: ClassVar[str] = "conv"
@@ -58,11 +60,30 @@ class Conv(Windowed):
     name: str = ""
     groups: int = 1
     inputs: tuple[str, ...] = ()
+    dilation: Side = 1
+
+    def __post_init__(self) -> None:
+        """Let every window of a kind have one form."""
+        super().__post_init__()
+        object.__setattr__(self, "dilation", shortest(self.dilation))
+
+    @property
+    def dilation_sides(self) -> Pair:
+        """Rows and columns from pixel to pixel of a window."""
+        return Pair.of(self.dilation)
+
+    @property
+    def span_sides(self) -> Pair:
+        """Rows and columns from the first to the last pixel of a window."""
+        kernel, dilation = self.kernel_sides, self.dilation_sides
+        return Pair((kernel.rows - 1) * dilation.rows + 1, (kernel.cols - 1) * dilation.cols + 1)
 
     def verify(self) -> None:
         """Raise :class:`BadInput` if a field is out of range."""
         who = self.name or "conv"
         require_int(f"{who}: out_channels", self.out_channels, 1)
+        for axis, one in both_axes(f"{who}: dilation", self.dilation):
+            require_int(axis, one, 1)
         self.verify_windows(who)
         require_int(f"{who}: groups", self.groups, 1)
         if self.out_channels % self.groups:
@@ -80,7 +101,7 @@ class Conv(Windowed):
         if shape[0] % self.groups:
             raise BadInput(f"{self.name}: groups", expected=f"a divisor of {shape[0]} input "
                            "channels", found=self.groups)
-        _, rows, cols = self.windowed_shape(f"{self.name}: the {self.kernel_sides} kernel", shape)
+        _, rows, cols = self.windowed_shape(f"{self.name}: the {self.span_sides} kernel", shape)
         return (self.out_channels, rows, cols)
 
 
@@ -268,13 +289,13 @@ class Flatten:
 
 
 Op = (Conv | Dense | BatchNorm | Activate | Curve | MaxPool2x2 | MaxPool | AvgPool | GlobalAvgPool
-      | Upsample | ConvTranspose | Add | Multiply | Concat | PadChannels | Dropout | Flatten
-      | GroupNorm)
+      | Upsample | ConvTranspose | Add | Multiply | Concat | PadChannels | PickChannels | Dropout
+      | Flatten | GroupNorm)
 """One operation of a network."""
 
 _TYPES: tuple[type[Op], ...] = (
     Conv, Dense, BatchNorm, *ACTIVATIONS, *CURVES, MaxPool2x2, MaxPool, AvgPool, GlobalAvgPool,
-    Upsample, ConvTranspose, Add, Multiply, Concat, PadChannels, Dropout, Flatten,
+    Upsample, ConvTranspose, Add, Multiply, Concat, PadChannels, PickChannels, Dropout, Flatten,
     GroupNorm)
 OP_TYPES: dict[str, type[Op]] = {own.kind: own for own in _TYPES}
 """Operation classes by the name they have in saved graphs."""

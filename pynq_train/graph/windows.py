@@ -83,6 +83,12 @@ class Windowed:
         return Pair.of(self.kernel)
 
     @property
+    def span_sides(self) -> Pair:
+        """Rows and columns from the first to the last pixel of a window: the kernel's, if it has no
+        gaps."""
+        return self.kernel_sides
+
+    @property
     def stride_sides(self) -> Pair:
         """Rows and columns from window to window."""
         return Pair.of(self.stride)
@@ -90,7 +96,7 @@ class Windowed:
     def windows(self, shape: Shape) -> tuple[Window, Window]:
         """Return output size and padding along rows and columns (sizes may be below 1)."""
         rows, cols = ((window_of(size, kernel, stride, ends)) for size, kernel, stride, ends
-                      in zip(shape[1:], self.kernel_sides, self.stride_sides,
+                      in zip(shape[1:], self.span_sides, self.stride_sides,
                              ends_of(self.padding)))
         return rows, cols
 
@@ -102,7 +108,7 @@ class Windowed:
         """
         rows, cols = (window.size for window in self.windows(shape))
         if rows < 1 or cols < 1:
-            kernel = self.kernel_sides
+            kernel = self.span_sides
             least = (f"{kernel.rows} rows and columns" if kernel.rows == kernel.cols
                      else f"{kernel.rows} rows and {kernel.cols} columns")
             raise BadInput(
@@ -132,7 +138,7 @@ class Windowed:
                 raise BadInput(f"{who}: padding", expected="an integer or 'same'",
                                found=repr(self.padding))
             return
-        most_of = [(side // 2 if half else side - 1, side - 1) for side in self.kernel_sides]
+        most_of = [(side // 2 if half else side - 1, side - 1) for side in self.span_sides]
         if not isinstance(self.padding, (tuple, list)):
             require_int(f"{who}: padding", self.padding, 0, min(map(min, most_of)))
             return
@@ -185,7 +191,7 @@ def _plain(value: Any) -> Any:
 
 
 def shortest(value: Any) -> Any:
-    """Return numbers in their one form: Python's, and one for a pair of equal ones."""
+    """Return a number or a pair in its one form: equal ones as one number, lists as tuples."""
     return _shortest(_plain(value))
 
 

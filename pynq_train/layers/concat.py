@@ -8,6 +8,8 @@ but other layers behind it. This module takes a graph to one that computes the s
 * A concatenation that begins or ends with the sources of another one (dense blocks) reads that one:
   a single map holds all.
 * A source that is the input, that two concatenations share or whose exponent is not free is copied.
+* Sources whose channels fill no whole blocks leave holes: channels of zeros. Who reads such a map
+  reads a pick of the others (``layers.picks``).
 """
 
 from __future__ import annotations
@@ -31,18 +33,19 @@ from pynq_train.graph.ops import (
     MaxPool2x2,
     Op,
     PadChannels,
+    PickChannels,
     Upsample,
 )
 from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import INPUT
-from pynq_train.hw.words import CHANNELS_PER_WORD
+from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
+from pynq_train.layers.op_list import TAILS, OpList
 
-_TAILS = (Activate, MaxPool2x2)
 _CONVOLUTIONS = (Conv, AvgPool, PadChannels)
 """Heads of layers that run as convolutions."""
 _ENLARGING = (ConvTranspose, Upsample)
 _MAPS_AND_VECTORS = (*_CONVOLUTIONS, *_ENLARGING, Dense, GlobalAvgPool)
-_FREE = (*_CONVOLUTIONS, *_ENLARGING, Dense, BatchNorm, Add, Concat, Curve)
+_FREE = (*_CONVOLUTIONS, PickChannels, *_ENLARGING, Dense, BatchNorm, Add, Concat, Curve)
 """Heads of layers whose output may have any exponent."""
 
 
@@ -58,73 +61,29 @@ class Copy(Add):
         return first
 
 
+@dataclass(frozen=True)
+class Spaced(Concat):
+    """A concatenation whose sources begin at whole channel blocks. Made here only, never saved."""
+
+    def out_shape(self, *shapes: Shape) -> Shape:
+        """Return the shape with the channels of all inputs and the zeros between them."""
+        blocks = sum(ceil_div(shape[0], CHANNELS_PER_WORD) for shape in shapes[:-1])
+        return (blocks * CHANNELS_PER_WORD + shapes[-1][0], *shapes[0][1:])
+
+
 def place_concats(graph: Graph) -> Graph:
     """Return a graph that computes the same and whose concatenations move no data.
 
     A graph without concatenations is returned as it is.
 
     Raises:
-        UnsupportedModel: a source has no whole channel blocks, or vectors and maps are joined.
+        UnsupportedModel: vectors and maps are joined.
     """
     if not any(isinstance(op, Concat) for op in graph.ops):
         return graph
-    for stage in (_unflattened, _bare, _checked, _nested, _copied):
+    for stage in (_unflattened, _bare, _checked, _nested, _copied, _spaced):
         graph = stage(graph)
     return graph
-
-
-class _Ops:
-    """The operations of a graph in order, for rewriting: each has the names of its inputs."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.ops: list[Op] = [
-            replace(op, inputs=tuple(graph.name_at(place) for place in places))
-            for op, places in zip(graph.ops, graph.sources)]
-        self.shapes = {INPUT: graph.input_shape,
-                       **{op.name: shape for op, shape in zip(graph.ops, graph.shapes)}}
-
-    def __getitem__(self, name: str) -> Op | None:
-        """Return the operation of a name, None for the input."""
-        return next((op for op in self.ops if op.name == name), None)
-
-    def readers(self, name: str) -> int:
-        """Return how often an operation is read."""
-        return sum(op.inputs.count(name) for op in self.ops)
-
-    def new_name(self, name: str) -> str:
-        """Return ``name``, or with a number behind it if it is taken."""
-        found, number = name, 1
-        while self[found] is not None:
-            number += 1
-            found = f"{name}.{number}"
-        return found
-
-    def rename(self, old: str, new: str) -> None:
-        """Let all readers of ``old`` read ``new``."""
-        self.ops = [replace(op, inputs=tuple(new if name == old else name for name in op.inputs))
-                    for op in self.ops]
-
-    def put(self, old: Op, *new: Op) -> None:
-        """Put operations in the place of another one."""
-        at = self.ops.index(old)
-        self.ops[at:at + 1] = new
-
-    def head(self, name: str) -> tuple[Op | None, list[Op]]:
-        """Return the operation that begins the layer of ``name``, and what stands behind it there.
-
-        What stands behind it comes last operation first.
-        """
-        tail: list[Op] = []
-        op = self[name]
-        while isinstance(op, _TAILS):
-            tail.append(op)
-            op = self[op.inputs[0]]
-        return op, tail
-
-    def finish(self) -> Graph:
-        """Return the operations as a graph."""
-        return Graph(self.graph.input_shape, tuple(self.ops), self.graph.name)
 
 
 def _unflattened(graph: Graph) -> Graph:
@@ -132,7 +91,7 @@ def _unflattened(graph: Graph) -> Graph:
 
     Flattening keeps the order of channels, so joining before and after it gives the same values.
     """
-    ops = _Ops(graph)
+    ops = OpList(graph)
     for op in list(ops.ops):
         op = next(one for one in ops.ops if one.name == op.name)
         if not isinstance(op, Concat):
@@ -161,7 +120,7 @@ def _unflattened(graph: Graph) -> Graph:
     return ops.finish()
 
 
-def _behind(ops: _Ops, name: str) -> str:
+def _behind(ops: OpList, name: str) -> str:
     """Return the name of what a value was flattened from, or ``name`` if it was not."""
     op = ops[name]
     while isinstance(op, Flatten):
@@ -172,9 +131,9 @@ def _behind(ops: _Ops, name: str) -> str:
 
 def _bare(graph: Graph) -> Graph:
     """Return a graph with nothing behind a concatenation that only a store path can do."""
-    ops = _Ops(graph)
+    ops = OpList(graph)
     while True:
-        found = next(((op, join) for op in ops.ops if isinstance(op, _TAILS)
+        found = next(((op, join) for op in ops.ops if isinstance(op, TAILS)
                       and isinstance(join := ops[op.inputs[0]], Concat)), None)
         if found is None:
             return ops.finish()
@@ -198,15 +157,15 @@ def _bare(graph: Graph) -> Graph:
         ops.rename(op.name, join.name)
 
 
-def _takes(ops: _Ops, op: Op, name: str) -> bool:
+def _takes(ops: OpList, op: Op, name: str) -> bool:
     """Return whether the layer of ``name`` can end with ``op``, and nobody else reads it."""
     head, tail = ops.head(name)
     if ops.readers(name) != 1 or any(ops.readers(one.inputs[0]) != 1 for one in tail):
         return False
     if isinstance(op, MaxPool2x2):
-        return isinstance(head, _CONVOLUTIONS) and not any(isinstance(one, MaxPool2x2)
-                                                             for one in tail)
-    return (isinstance(head, (*_CONVOLUTIONS, Dense, BatchNorm, Add))
+        return isinstance(head, (*_CONVOLUTIONS, PickChannels)) and not any(
+            isinstance(one, MaxPool2x2) for one in tail)
+    return (isinstance(head, (*_CONVOLUTIONS, PickChannels, Dense, BatchNorm, Add))
             and not any(isinstance(one, Activate) for one in tail))
 
 
@@ -216,17 +175,10 @@ def _checked(graph: Graph) -> Graph:
     Raises:
         UnsupportedModel: a concatenation joins what cannot stand in one buffer.
     """
-    ops = _Ops(graph)
+    ops = OpList(graph)
     for op in ops.ops:
         if not isinstance(op, Concat):
             continue
-        channels = [ops.shapes[name][0] for name in op.inputs]
-        if any(count % CHANNELS_PER_WORD for count in channels[:-1]):
-            raise _refuse(op, "joins channels", f"multiples of {CHANNELS_PER_WORD} channels in all "
-                          "inputs but the last", ", ".join(f"{name}: {count}" for name, count in
-                                                zip(op.inputs, channels)),
-                          "round the channels of its branches up to multiples of "
-                          f"{CHANNELS_PER_WORD}")
         vectors = [name for name in op.inputs if _vector(ops, name)]
         if vectors and len(vectors) < len(op.inputs):
             others = [name for name in op.inputs if name not in vectors]
@@ -236,7 +188,7 @@ def _checked(graph: Graph) -> Graph:
     return graph
 
 
-def _vector(ops: _Ops, name: str) -> bool:
+def _vector(ops: OpList, name: str) -> bool:
     """Return whether a value stands in memory as a dense map: features by mini-batch."""
     op = ops[name]
     while op is not None and not isinstance(op, _MAPS_AND_VECTORS):
@@ -250,7 +202,7 @@ def _nested(graph: Graph) -> Graph:
     In a dense block each concatenation begins with the sources of the one before. Nested, one
     buffer holds all of them, and no source is copied.
     """
-    ops = _Ops(graph)
+    ops = OpList(graph)
     leaves: dict[str, tuple[str, ...]] = {}
     for name in [op.name for op in ops.ops]:
         op = next(one for one in ops.ops if one.name == name)
@@ -285,7 +237,7 @@ def _cover(own: tuple[str, ...], known: dict[str, tuple[str, ...]]) -> tuple[str
 
 def _copied(graph: Graph) -> Graph:
     """Return a graph with copies of sources that cannot be written into the concat buffer."""
-    ops = _Ops(graph)
+    ops = OpList(graph)
     taken: set[str] = set()
     for op in list(ops.ops):
         if not isinstance(op, Concat):
@@ -297,7 +249,8 @@ def _copied(graph: Graph) -> Graph:
             # Max pooling that is no part of a convolution keeps the exponent of what it reads.
             pools = sum(isinstance(one, MaxPool2x2) for one in tail)
             fused = pools == 1 and all(ops.readers(one.inputs[0]) == 1 for one in tail)
-            free = isinstance(head, _CONVOLUTIONS if pools else _FREE) and fused == bool(pools)
+            free = isinstance(
+                head, (*_CONVOLUTIONS, PickChannels) if pools else _FREE) and fused == bool(pools)
             if name != INPUT and name not in taken and free:
                 # A second concatenation would need it at a second place.
                 taken.add(name)
@@ -308,6 +261,37 @@ def _copied(graph: Graph) -> Graph:
             copies.append(AvgPool(1, 1, 0, own, (name,)) if name == INPUT else Copy(own, (name,)))
             sources.append(own)
         ops.put(op, *copies, replace(op, inputs=tuple(sources)))
+    return ops.finish()
+
+
+def _spaced(graph: Graph) -> Graph:
+    """Return a graph whose concatenations have holes where sources fill no whole blocks.
+
+    Behind such a concatenation stands a pick of its own channels, which all but other
+    concatenations read.
+    """
+    ops = OpList(graph)
+    lanes: dict[str, tuple[int, ...]] = {}
+    for name in [op.name for op in ops.ops]:
+        op = ops[name]
+        if not isinstance(op, Concat):
+            continue
+        own: list[int] = []
+        first = 0
+        for source in op.inputs:
+            inner = lanes.get(source) or tuple(range(ops.shapes[source][0]))
+            own += [first + lane for lane in inner]
+            first += CHANNELS_PER_WORD * ceil_div(inner[-1] + 1, CHANNELS_PER_WORD)
+        lanes[name] = tuple(own)
+        if own == list(range(len(own))):
+            continue
+        picked = PickChannels(tuple(own), ops.new_name(f"{name}.picked"), (name,))
+        last = op is ops.ops[-1]
+        readers = [one for one in ops.ops if name in one.inputs and not isinstance(one, Concat)]
+        ops.put(op, Spaced(name, op.inputs), *([picked] if readers or last else []))
+        for one in readers:
+            ops.put(one, replace(one, inputs=tuple(picked.name if read == name else read
+                                                   for read in one.inputs)))
     return ops.finish()
 
 

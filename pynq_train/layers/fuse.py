@@ -30,27 +30,31 @@ from pynq_train.graph.ops import (
     Multiply,
     Op,
     PadChannels,
+    PickChannels,
     Shape,
     Upsample,
 )
-from pynq_train.graph.windows import Pair
+from pynq_train.graph.windows import ONE, Pair
 from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.layers import kinds
 from pynq_train.layers.branch_order import execution_order
 from pynq_train.layers.concat import Copy
 from pynq_train.layers.fused_layer import Drop, FusedLayer, Norm, in_series
 from pynq_train.layers.group_norms import Scale, rewritten
+from pynq_train.layers.picks import is_vector, merge_picks, vanishing
 from pynq_train.layers.pieces import Pieces
 from pynq_train.layers.supported import check_supported
 from pynq_train.layers.vectors import with_vectors
 
 __all__ = ["Drop", "Edge", "FusedLayer", "Norm", "edges", "fuse", "in_series"]
 
+__all__ = ["Drop", "Edge", "FusedLayer", "Norm", "edges", "fuse", "in_series", "placed"]
+
 SUPPORTED = ("the engine runs (Conv, Dense or AvgPool), then optionally an activation "
              f"({', '.join(op.__name__ for op in ACTIVATIONS)}) and MaxPool2x2; BatchNorm, "
              "GroupNorm, Add, Dropout, GlobalAvgPool, ConvTranspose, Upsample, then optionally an "
-             f"activation; MaxPool; Concat; PadChannels; {', '.join(op.__name__ for op in CURVES)} "
-             "behind any of them")
+             "activation; MaxPool; Concat; PadChannels and PickChannels; "
+             f"{', '.join(op.__name__ for op in CURVES)} behind any of them")
 _POOLS = (MaxPool, MaxPool2x2)
 _ACTIVATION_FIRST = "put it in front of the pooling: the values are the same"
 
@@ -83,7 +87,7 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     tried(lambda: check_supported(graph))
     # Dropouts are named by their places in the caller's graph, which knows no copies.
     places = {op.name: at for at, op in enumerate(graph.ops)}
-    graph = tried(lambda: rewritten(graph))
+    graph = tried(lambda: placed(graph))
     fusing = _Fusing(graph, places)
     try:
         layers = fusing.run()
@@ -100,6 +104,15 @@ def fuse(graph: Graph) -> tuple[FusedLayer, ...]:
     if problems:
         raise problems[0]
     return layers
+
+
+def placed(graph: Graph) -> Graph:
+    """Return a graph that computes the same, made for layers: what only moves channels is placed.
+
+    Raises:
+        UnsupportedModel: as :func:`~.group_norms.rewritten`.
+    """
+    return merge_picks(rewritten(merge_picks(graph)))
 
 
 @dataclass(frozen=True)
@@ -122,7 +135,7 @@ def edges(graph: Graph) -> dict[str, Edge]:
         UnsupportedModel: the engine does not run the network.
     """
     fuse(graph)
-    return _Fusing(rewritten(graph), {op.name: at for at, op in enumerate(graph.ops)}).edges()
+    return _Fusing(placed(graph), {op.name: at for at, op in enumerate(graph.ops)}).edges()
 
 
 @dataclass
@@ -161,6 +174,7 @@ class _Fusing:
         self._layers: list[_Open] = []
         self._ends: dict[int, _Open] = {}
         self._readers: dict[int, int] = {}
+        self._vanishing = vanishing(graph)
         self._sources = [tuple(self._value(place) for place in sources)
                          for sources in graph.sources]
         for op, sources in zip(graph.ops, self._sources):
@@ -177,7 +191,8 @@ class _Fusing:
         for at in self._order:
             op = self._graph.ops[at]
             try:
-                if not (isinstance(op, Flatten) or _is_nothing(op) or self._follow(at, op)):
+                if not (isinstance(op, Flatten) or at in self._vanishing or _is_nothing(op)
+                        or self._follow(at, op)):
                     self._check_begin(at, op)
                     self._begin(at)
             except UnsupportedModel as error:
@@ -216,9 +231,18 @@ class _Fusing:
 
     def _behind(self, place: int) -> int:
         """Return the operation whose map is read at ``place``: flattening moves nothing."""
-        while place != FROM_INPUT and isinstance(self._graph.ops[place], Flatten):
+        while place != FROM_INPUT and (isinstance(self._graph.ops[place], Flatten)
+                                       or place in self._vanishing):
             place = self._sources[place][0]
         return place
+
+    def _picked(self, place: int) -> tuple[int, ...] | None:
+        """Return the channels of the map at :meth:`_behind` that are read at ``place``, if not all.
+        """
+        while place != FROM_INPUT and isinstance(self._graph.ops[place], Flatten):
+            place = self._sources[place][0]
+        op = self._graph.ops[place]
+        return op.channels if isinstance(op, PickChannels) and place in self._vanishing else None
 
     def _follow(self, at: int, op: Op) -> bool:
         """Put ``op`` behind the layer that it reads, if it can run there; return whether it can."""
@@ -268,7 +292,8 @@ class _Fusing:
         """
         half = isinstance(op, MaxPool2x2) or (
             isinstance(op, MaxPool) and (op.kernel, op.stride, op.padding) == (2, 2, 0))
-        array = isinstance(self._graph.ops[layer.first], (Conv, AvgPool, PadChannels, Dense))
+        array = isinstance(self._graph.ops[layer.first], (Conv, AvgPool, PadChannels, PickChannels,
+                                                           Dense))
         if not half or not array or any(isinstance(other, _POOLS) for other in layer.tail):
             return False
         # The store path pools what it drains, before anything is written.
@@ -321,7 +346,8 @@ class _Fusing:
             behind = known is not None and self._windowed(known)
             raise _refuse(op, f"follows {'the input' if name == 'input' else name}",
                           _ACTIVATION_FIRST if behind else SUPPORTED)
-        if flattened and isinstance(op, (Conv, ConvTranspose, AvgPool, PadChannels)):
+        if flattened and isinstance(op, (Conv, ConvTranspose, AvgPool, PadChannels,
+                                         PickChannels)):
             raise _refuse(op, "reads a flattened map", "use Dense after Flatten")
         if flattened and not isinstance(op, (Dense, Dropout, Curve)):
             raise _refuse(op, "follows a Flatten", SUPPORTED)
@@ -350,6 +376,10 @@ class _Fusing:
         if isinstance(op, Multiply):
             own = kinds.PRODUCT if shapes[0] == shapes[1] else kinds.SCALE
             built = replace(built, kind=own)
+        if isinstance(op, (Conv, Dense)):
+            built = replace(built, reads=self._picked(self._sources[layer.first][0]))
+        if isinstance(op, PickChannels) and is_vector(self._graph, place):
+            built = replace(built, kind=kinds.DENSE)
         if isinstance(op, Concat):
             whole = self._graph.shapes[layer.first]
             built = replace(built, kind=kinds.CONCAT, in_shape=whole, out_shape_before_pool=whole,
@@ -372,7 +402,7 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
             kind=kinds.POOL, name=op.name, in_shape=shape, out_shape_before_pool=out, out_shape=out,
             kernel=window.kernel_sides, stride=window.stride_sides, pad_top=rows.pad_before,
             pad_left=cols.pad_before)
-    if isinstance(op, (Conv, AvgPool, PadChannels, Dense)):
+    if isinstance(op, (Conv, AvgPool, PadChannels, PickChannels, Dense)):
         before = op.out_shape(shape) if not isinstance(op, Dense) else (op.units, 1, 1)
         layer = FusedLayer(
             kind=kinds.DENSE if isinstance(op, Dense) else kinds.CONV, name=op.name, in_shape=shape,
@@ -381,13 +411,17 @@ def _layer(op: Op, shape: Shape, tail: list[Op]) -> FusedLayer:
             activation=activation, pool=bool(pools),
             bias=isinstance(op, (Conv, Dense)) and op.bias)
         if isinstance(op, PadChannels):
-            return replace(layer, average=True, first=op.before)
+            copies = (-1,) * op.before + tuple(range(shape[0])) + (-1,) * op.after
+            return replace(layer, average=True, copies=copies)
+        if isinstance(op, PickChannels):
+            return replace(layer, average=True, copies=op.channels)
         if isinstance(op, Dense):
             return layer
         rows, cols = op.windows(shape)
         return replace(
-            layer, kernel=op.kernel_sides, stride=op.stride_sides, pad_top=rows.pad_before,
+            layer, kernel=op.span_sides, stride=op.stride_sides, pad_top=rows.pad_before,
             pad_left=cols.pad_before, average=isinstance(op, AvgPool),
+            dilation=op.dilation_sides if isinstance(op, Conv) else ONE,
             groups=op.groups if isinstance(op, Conv) else shape[0], scale=isinstance(op, Scale))
     if isinstance(op, ConvTranspose):
         out = op.out_shape(shape)

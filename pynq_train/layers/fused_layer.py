@@ -58,12 +58,15 @@ class FusedLayer:
     it reads, -1 for the images. ``average``: average pooling, a convolution of one channel per
     group whose weights, 1 / (kernel rows * columns), never learn; so is ``upsample``, transposed,
     whose weights are one, or those of a bilinear one: its stride is its factor. ``bilinear`` has
-    the weights of all its pieces (``layers.pieces``) in a row. ``first``: channels of zeros in
-    front of those of the input, whose weights are one and never learn (``average`` holds too); None
-    for other layers. Kernel, stride and padding of a transposed layer are those of the windows over
-    its output, one for each pixel of its input. ``curve``: of an activation by a table.
-    ``pointwise``: a fully connected layer with weights ``W[m, n, 1, 1]``, those of a 1x1
-    convolution. ``scale``: gamma and beta of a group normalisation, as a convolution.
+    the weights of all its pieces (``layers.pieces``) in a row. ``copies``: of a layer that only
+    moves channels (``average`` holds too), for each output channel the input channel that it is, -1
+    for zeros. ``reads``: the input channels that the weights belong to, in their order; those for
+    others are absent. Both are None for other layers. ``dilation``: rows and columns from pixel to
+    pixel of a window; the kernel is its whole reach, with absent weights between. Kernel, stride
+    and padding of a transposed layer are those of the windows over its output, one for each pixel
+    of its input. ``curve``: of an activation by a table. ``pointwise``: a fully connected layer
+    with weights ``W[m, n, 1, 1]``, those of a 1x1 convolution. ``scale``: gamma and beta of a group
+    normalisation, as a convolution.
     """
 
     kind: Kind
@@ -82,7 +85,9 @@ class FusedLayer:
     average: bool = False
     sources: tuple[int, ...] = (FROM_INPUT,)
     norm: Norm | None = None
-    first: int | None = None
+    copies: tuple[int, ...] | None = None
+    reads: tuple[int, ...] | None = None
+    dilation: Pair = ONE
     drop: Drop | None = None
     curve: Curve | None = None
     pointwise: bool = False
@@ -111,9 +116,12 @@ class FusedLayer:
         if self.kind.transposed:  # of a pixel of the output, on average
             terms = self.in_shape[0] // self.groups * self.kernel.area
             return max(terms // self.stride.area, 1)
+        channels, rows, cols = self.in_shape
+        if self.reads is not None:
+            channels = len(self.reads)
         if self.kind.fully_connected:
-            return self.in_features
-        return self.in_shape[0] // self.groups * self.kernel.area
+            return channels * rows * cols
+        return channels // self.groups * self.places.area
 
     @property
     def weight_shape(self) -> tuple[int, ...]:
@@ -125,11 +133,16 @@ class FusedLayer:
             return (self.out_channels,)
         if self.kind.fully_connected:
             ends = (1, 1) if self.pointwise else ()
-            return (self.out_channels, self.in_features, *ends)
-        m, n = self.out_channels, self.in_shape[0]
+            return (self.out_channels, self.fan_in, *ends)
+        m, n = self.out_channels, self.in_shape[0] if self.reads is None else len(self.reads)
         if self.kind.transposed:
             m, n = n, m
-        return (m, n // self.groups, *self.kernel)
+        return (m, n // self.groups, *self.places)
+
+    @property
+    def places(self) -> Pair:
+        """Rows and columns of weights: those of the kernel, without the gaps of a dilation."""
+        return Pair(*((size - 1) // apart + 1 for size, apart in zip(self.kernel, self.dilation)))
 
     @property
     def has_parameters(self) -> bool:

@@ -59,7 +59,7 @@ def check_supported(graph: Graph) -> None:
                 found=op.factor, fix="use several behind each other: their factors multiply")
         if isinstance(op, (Conv, ConvTranspose, AvgPool, MaxPool)):
             kernels, strides = _WINDOWS[type(op)]
-            if not (set(op.kernel_sides) <= set(kernels) and set(op.stride_sides) <= set(strides)):
+            if not (set(op.span_sides) <= set(kernels) and set(op.stride_sides) <= set(strides)):
                 refused.setdefault(type(op), []).append(op.name)
     if refused:
         count = sum(map(len, refused.values()))
@@ -91,7 +91,8 @@ def check_transposed_groups(op: ConvTranspose, channels: int) -> None:
 
 def _instead(kind: type[Op]) -> str:
     kernels, strides = map(_choices, _WINDOWS[kind])
-    return f"a kernel of {kernels} and a stride of {strides}"
+    gaps = " (with the gaps of a dilation)" if kind is Conv else ""
+    return f"a kernel of {kernels}{gaps} and a stride of {strides}"
 
 
 def _choices(values: Sequence[int]) -> str:

@@ -59,8 +59,7 @@ class Masters:
         """Return the constant weights of a layer that the array copies or averages with.
 
         Of average pooling 2**28 / (kernel rows * columns), to nearest; of an upsampling 1, or what
-        a bilinear one mixes with; of a padding with channels 1 from each input channel to its
-        place.
+        a bilinear one mixes with; where channels are moved 1 from each input channel to its places.
         """
         values = np.full(layer.weight_shape, 1.0 if layer.kind.transposed
                          else 1.0 / layer.kernel.area)
@@ -69,9 +68,9 @@ class Masters:
         elif layer.kind.transposed and layer.kernel != layer.stride:
             slope = triangle(layer.stride.rows)
             values[:] = np.outer(slope, slope)
-        if layer.first is not None:
-            m, n, *_ = layer.weight_shape
-            values = np.eye(m, n, -layer.first)[:, :, None, None]
+        if layer.copies is not None:
+            moved = np.array(layer.copies)[:, None] == np.arange(layer.in_shape[0])
+            values = moved.reshape(layer.weight_shape).astype(np.float64)
         weight = to_master(values)
         return cls(weight, np.zeros_like(weight), None, None)
 

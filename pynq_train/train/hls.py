@@ -16,6 +16,7 @@ from pynq_train.arrays import Array
 from pynq_train.backends.names import HLS_CSIM
 from pynq_train.eftrain.csim import KNOWN_ACTIVATIONS, EfNetwork
 from pynq_train.errors import BadInput
+from pynq_train.graph.windows import ONE
 from pynq_train.layers import FusedLayer
 from pynq_train.quant import ExponentPolicy, SgdStep
 from pynq_train.quant.loss import CROSS_ENTROPY
@@ -32,11 +33,17 @@ def _found(layer: FusedLayer) -> str:
     if layer.kind.transposed:
         return str(layer.kind)
     if layer.average:
-        return "AvgPool" if layer.first is None else "PadChannels"
+        if layer.copies is None:
+            return "AvgPool"
+        return "PadChannels" if -1 in layer.copies else "PickChannels"
     if layer.activation not in KNOWN_ACTIVATIONS:
         return str(layer.activation)
     if layer.groups > 1:
         return f"{layer.groups} groups"
+    if layer.reads is not None:
+        return "PickChannels"
+    if layer.dilation != ONE:
+        return f"a dilation of {layer.dilation}"
     return f"a kernel of {layer.kernel} with a stride of {layer.stride}"
 
 
@@ -62,7 +69,8 @@ class HlsTrainer:
                                fix="use another board: EF-Train's kernel has nothing else")
             square = all(sides.rows == sides.cols for sides in (layer.kernel, layer.stride))
             if (layer.groups > 1 or layer.activation not in KNOWN_ACTIVATIONS
-                    or layer.average or layer.kind.transposed or not square):
+                    or layer.average or layer.kind.transposed or layer.reads is not None
+                    or layer.dilation != ONE or not square):
                 raise BadInput(f"{HLS_CSIM}: layer {layer.name!r}", expected="a square convolution "
                                "over all channels, with Relu", found=_found(layer),
                                fix="use another board: EF-Train's kernel has none of these")

@@ -15,6 +15,7 @@ from pynq_train.graph import (
     MaxPool2x2,
     Op,
     PadChannels,
+    PickChannels,
     Relu,
     Relu6,
 )
@@ -118,6 +119,35 @@ _LAYERS: dict[str, tuple[Shape, list[Op]]] = {
         Conv(8, 3, 2, 1, name="a"), Relu(name="r"), Flatten("f"),
         Conv(6, 3, 2, 1, name="b", inputs=("input",)), Flatten("g"),
         Concat("join", ("f", "g")), Dense(4, name="logits")]),
+    "channels of any number": ((3, 8, 8), [
+        Conv(5, 3, padding=1, name="a"), Relu(name="r"), Conv(6, 3, padding=1, name="b",
+                                                              inputs=("input",)),
+        Conv(3, 1, name="c", inputs=("input",)), Concat("join", ("r", "b", "c")),
+        MaxPool2x2("p"), Conv(7, 3, padding=1, name="d", inputs=("join",)),
+        Concat("more", ("join", "d")), BatchNorm(name="n"), Relu(name="s"),
+        Conv(21, 3, 2, 1, False, "e", 21), BatchNorm(name="m"),
+        Conv(21, 1, 2, name="f", inputs=("more",)), Add("sum", ("m", "f")),
+        Concat("last", ("p", "sum")), Relu(name="t"), Dense(4, name="logits")]),
+    "vectors of any number": ((3, 6, 6), [
+        Conv(5, 3, padding=1, name="a"), Relu(name="r"), GlobalAvgPool("m"),
+        Dense(6, name="u", inputs=("r",)), Relu(name="v"), Concat("join", ("m", "v")),
+        BatchNorm(name="n"), Dense(7, name="w"), Relu(name="q"), Dense(2, name="z"),
+        Dense(3, name="x", inputs=("join",)), Concat("logits", ("z", "x"))]),
+    "flattened maps of any number": ((3, 6, 6), [
+        Conv(5, 3, 2, 1, name="a"), Relu(name="r"), Flatten("f"),
+        Conv(6, 3, 2, 1, name="b", inputs=("input",)), Flatten("g"),
+        Concat("join", ("f", "g")), Dense(4, name="logits")]),
+    "split and shuffled": ((4, 8, 8), [
+        PickChannels((3, 1, 0), "of.input"), Conv(10, 3, padding=1, name="a"), Relu(name="r"),
+        PickChannels(tuple(range(5)), "p"), PickChannels(tuple(range(5, 10)), "q", ("r",)),
+        Conv(5, 1, name="b"), Relu(name="s"), Conv(5, 3, 1, 1, False, "c", 5), Conv(5, 1, name="d"),
+        Concat("join", ("p", "d")), Relu(name="t"),
+        PickChannels((0, 5, 1, 6, 2, 7, 3, 8, 4, 9), "shuffle"),
+        PickChannels((9, 9, 0, 3), "twice"),
+        PickChannels((0, 1, 2, 4, 3, 5, 6), "x", ("shuffle",)), AvgPool(2, 2, name="y"),
+        Conv(4, 3, 2, 1, name="e", inputs=("twice",)), Relu(name="z"), Concat("last", ("z", "y")),
+        GlobalAvgPool("m"),
+        PickChannels((10, 0, 2, 4, 6), "v"), Add("sum", ("v", "v")), Dense(4, name="logits")]),
     "logits": ((3, 6, 6), [
         Conv(8, 3, 2, 1, name="a"), Relu(name="r"), Dense(4, name="b"),
         Dense(3, name="c", inputs=("r",)), Concat("logits", ("b", "c"))]),

@@ -83,6 +83,11 @@ _LAYERS: dict[str, tuple[tuple[int, int, int], list[Op]]] = {
         Conv(4, (4, 3), (2, 1), ((1, 2), (2, 0))), Relu(), Conv(6, (1, 3), (1, 2), "same"),
         BatchNorm(), Relu(), Conv(6, (3, 1), (1, 3), ((0, 2), 0), groups=6),
         Conv(4, (2, 5), 1, (1, (4, 1)), groups=2), Dense(3)]),
+    "dilated": ((3, 11, 10), [
+        Conv(5, 3, 1, 2, dilation=2), Relu(),
+        Conv(5, 3, 2, "same", False, groups=5, dilation=(2, 1)), BatchNorm(),
+        Relu(), Conv(6, (2, 3), 1, ((3, 1), (0, 4)), dilation=(4, 3)), Relu(),
+        Conv(4, (3, 1), 1, (2, 0), groups=2, dilation=(2, 1)), Dense(3)]),
     "rectangular pools": ((2, 9, 8), [
         Conv(4, 3, padding=1), MaxPool((3, 2), (1, 2), ((1, 2), (0, 1))), Relu(),
         AvgPool((1, 3), (2, 1), (0, 1)), MaxPool((1, 2), 1), MaxPool((2, 1), (3, 1)), Dense(3)]),

@@ -87,6 +87,7 @@ def _apply(op: o.Op, p: LayerParams | None, args: list[Array], training: bool) -
         o.Concat: lambda: np.concatenate(args, 1),
         o.PadChannels: lambda: np.concatenate([np.zeros((len(x), n, *x.shape[2:])) if n >= 0 else x
                                                for n in (op.before, -1, op.after)], 1),
+        o.PickChannels: lambda: x[:, list(op.channels)],
         o.Upsample: lambda: x[:, :, np.arange(op.factor * x.shape[2]) // op.factor][
             :, :, :, np.arange(op.factor * x.shape[3]) // op.factor],
         o.Flatten: lambda: x.reshape(len(x), -1, 1, 1)}
@@ -110,13 +111,16 @@ def _windows(op: o.Conv | o.MaxPool | o.AvgPool, x: Array, fill: float) -> Array
     """(image, channel, row, col, kernel row, kernel col)."""
     rows, cols = op.windows(x.shape[1:])
     (k, kc), (s, sc) = op.kernel_sides, op.stride_sides
-    padded = np.full((*x.shape[:2], x.shape[2] + 2 * k + s, x.shape[3] + 2 * kc + sc), fill)
+    d, dc = op.dilation_sides if isinstance(op, o.Conv) else (1, 1)
+    padded = np.full((*x.shape[:2], x.shape[2] + 2 * d * k + s, x.shape[3] + 2 * dc * kc + sc),
+                     fill)
     padded[:, :, rows.pad_before : rows.pad_before + x.shape[2],
            cols.pad_before : cols.pad_before + x.shape[3]] = x
     out = np.empty((*x.shape[:2], rows.size, cols.size, k, kc))
     for r in range(rows.size):
         for c in range(cols.size):
-            out[:, :, r, c] = padded[:, :, r * s : r * s + k, c * sc : c * sc + kc]
+            out[:, :, r, c] = padded[:, :, r * s : r * s + d * k : d,
+                                     c * sc : c * sc + dc * kc : dc]
     return out
 
 

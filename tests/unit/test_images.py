@@ -69,6 +69,12 @@ def test_other_sizes_are_refused_and_never_padded(shape: tuple[int, ...]) -> Non
 def test_features_are_rows() -> None:
     x = np.arange(12.0).reshape(3, 4)
     assert np.array_equal(prepare_images(x, (4, 1, 1)), x[:, :, None, None])
+    # One sample, or one sequence, without the axis of samples.
+    assert np.array_equal(prepare_images(x[1], (4, 1, 1)), x[1:2, :, None, None])
+    assert np.array_equal(prepare_images(x[1], (1, 1, 4)), x[1:2, None, None, :])
+    for shape in ((3,), (1,)):
+        with pytest.raises(BadInput, match=r"images: expected shape .*\(n, 4\), found"):
+            prepare_images(np.zeros(shape), (4, 1, 1))
 
 
 def test_every_layout_is_found_by_brute_force() -> None:

@@ -60,13 +60,16 @@ def _part(layer: FusedLayer, ways: int, reads_whole: bool) -> FusedLayer:
     if reads_whole and layer.groups > 1:
         raise UnsupportedModel(f"layer {layer.name!r} of {layer.groups} groups reads a map that "
                                "all branches have", fix="cut in front of it")
+    if layer.reads is not None:
+        raise UnsupportedModel(f"layer {layer.name!r} reads some channels of a map",
+                               fix="cut in front of it")
     channels = [layer.out_channels]
     if not reads_whole:
         channels.append(layer.in_shape[0])
         if layer.groups > 1:
             channels.append(layer.groups)
-        if layer.first is not None and layer.first > 0:
-            channels.append(layer.first)
+        if layer.copies is not None:
+            channels.append(_zeros_in_front(layer))
     for count in channels:
         if count % ways:
             raise BadInput(f"ways: layer {layer.name!r}", expected=f"a divisor of {count} channels",
@@ -84,7 +87,30 @@ def _part(layer: FusedLayer, ways: int, reads_whole: bool) -> FusedLayer:
         out_shape_before_pool=narrow(layer.out_shape_before_pool),
         out_shape=narrow(layer.out_shape),
         groups=layer.groups // ways if layer.groups > 1 else 1,
-        first=layer.first // ways if layer.first else layer.first)
+        copies=None if layer.copies is None else _narrow_copies(layer, ways))
+
+
+def _zeros_in_front(layer: FusedLayer) -> int:
+    """Return the channels of zeros in front of the input's of a layer that only pads them.
+
+    Raises:
+        UnsupportedModel: it puts channels in another order.
+    """
+    assert layer.copies is not None
+    n = layer.in_shape[0]
+    before = layer.copies.index(0) if 0 in layer.copies else 0
+    behind = len(layer.copies) - before - n
+    if layer.copies != (-1,) * before + tuple(range(n)) + (-1,) * behind:
+        raise UnsupportedModel(f"layer {layer.name!r} moves channels from one branch to another",
+                               fix="cut in front of it")
+    return before
+
+
+def _narrow_copies(layer: FusedLayer, ways: int) -> tuple[int, ...]:
+    """Return the channels of one of several branches of a layer that only pads them."""
+    before, n = _zeros_in_front(layer) // ways, layer.in_shape[0] // ways
+    behind = layer.out_channels // ways - before - n
+    return (-1,) * before + tuple(range(n)) + (-1,) * behind
 
 
 def closed(layers: Sequence[FusedLayer]) -> tuple[FusedLayer, ...]:
@@ -160,7 +186,7 @@ def branched(graph: Graph, after: str, ways: int) -> Graph:
 
 def _check_part(op: Op, graph: Graph, at: int, ways: int, whole: set[int]) -> None:
     """Check that an operation can be split into branches."""
-    if op.kind in ("dense", "flatten", "concat", "padchannels"):
+    if op.kind in ("dense", "flatten", "concat", "padchannels", "pickchannels"):
         raise BadInput(f"operation {op.name!r} of kind {op.kind}", expected="convolutions, "
                        "normalisations, activations, sums and pooling in front of the cut",
                        fix="cut in front of it")

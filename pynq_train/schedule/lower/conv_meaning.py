@@ -92,7 +92,7 @@ def scratch_layer(spec: LayerSpec) -> LayerSpec:
     zeros = MapLayout(spec.x.images, 1, spec.out_rows, spec.out_cols, 0,
                       spec.out_cols * WORD_BYTES, 0, WORD_BYTES)
     groups = None if spec.groups is None or spec.groups.tiled else spec.groups
-    return replace(spec, x=zeros, n=CHANNELS_PER_WORD, nb=1, kernel=ONE, stride=ONE,
+    return replace(spec, x=zeros, n=CHANNELS_PER_WORD, nb=1, kernel=ONE, stride=ONE, dilation=ONE,
                    pad_top=0, pad_left=0, groups=groups)
 
 

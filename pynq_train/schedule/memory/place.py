@@ -31,9 +31,10 @@ from pynq_train.schedule.specs.concat_buffer import (
     block_offset,
     concat_views,
 )
+from pynq_train.schedule.specs.derived import bias_spec
 from pynq_train.schedule.specs.evaluation import evaluation_sources
 from pynq_train.schedule.specs.layout import MapLayout
-from pynq_train.schedule.specs.spec import LayerSpec, bias_spec
+from pynq_train.schedule.specs.spec import LayerSpec
 from pynq_train.schedule.specs.trainable import Trainable
 
 

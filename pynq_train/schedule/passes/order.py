@@ -36,7 +36,8 @@ from pynq_train.schedule.passes.vector_order import (
     interleave,
     node_operations,
 )
-from pynq_train.schedule.specs.spec import LayerSpec, bias_spec
+from pynq_train.schedule.specs.derived import bias_spec
+from pynq_train.schedule.specs.spec import LayerSpec
 from pynq_train.schedule.specs.trainable import Trainable
 
 

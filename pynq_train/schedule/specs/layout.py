@@ -5,6 +5,7 @@ The packing functions take and return C-contiguous arrays of any dtype; padding 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -248,3 +249,42 @@ def blocks_to_flat(values: Array, in_shape: tuple[int, int, int]) -> Array:
     out = out.reshape(m, blocks, rows, cols, CHANNELS_PER_WORD).transpose(0, 1, 4, 2, 3)
     out = out.reshape(m, blocks * CHANNELS_PER_WORD, rows, cols)[:, :channels]
     return np.ascontiguousarray(out).reshape(m, -1)
+
+
+def spread_channels(values: Array, reads: Sequence[int], channels: int, absent: int) -> Array:
+    """Return weights of some input channels as those of all of them.
+
+    Args:
+        values: ``W[m, n, kr, kc]``, or ``W[m, n]`` with n over (channel, row, column), of the
+            channels ``reads`` in this order.
+        reads: the channels that they belong to.
+        channels: number of all channels.
+        absent: the value that stands for the others.
+    """
+    m, n, *kernel = values.shape
+    pixels = n // len(reads)
+    out = np.full((m, channels, pixels, *kernel), absent, values.dtype)
+    out[:, list(reads)] = values.reshape(m, len(reads), pixels, *kernel)
+    return out.reshape(m, channels * pixels, *kernel)
+
+
+def gather_channels(values: Array, reads: Sequence[int], channels: int) -> Array:
+    """Return the weights of some input channels: the reverse of :func:`spread_channels`."""
+    m, n, *kernel = values.shape
+    picked = values.reshape(m, channels, n // channels, *kernel)[:, list(reads)]
+    return np.ascontiguousarray(picked.reshape(m, -1, *kernel))
+
+
+def spread_places(values: Array, kernel: tuple[int, int], dilation: tuple[int, int], absent: int
+                  ) -> Array:
+    """Return weights ``W[m, n, kr, kc]`` of a dilated kernel as those of one without gaps.
+
+    Args:
+        values: the weights.
+        kernel: rows and columns that the kernel reaches over.
+        dilation: rows and columns from weight to weight.
+        absent: the value that stands between.
+    """
+    out = np.full((*values.shape[:2], *kernel), absent, values.dtype)
+    out[:, :, :: dilation[0], :: dilation[1]] = values
+    return out

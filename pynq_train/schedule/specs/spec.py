@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,10 @@ from pynq_train.schedule.specs.layout import (
     MapLayout,
     blocks_to_flat,
     flat_to_blocks,
+    gather_channels,
     pack_weights,
+    spread_channels,
+    spread_places,
     unpack_weights,
 )
 
@@ -51,9 +53,9 @@ class LayerSpec:
         index: position in the network.
         name: the layer's name.
         m: output channels.
-        n: input channels that the weights have; of a flattened map those of its padded blocks. Of a
-            transposed layer m and n are those of the windows over its output: m counts its input
-            channels, n its output channels.
+        n: input channels that the weights have, absent ones too; of a flattened map those of its
+            padded blocks. Of a transposed layer m and n are those of the windows over its output: m
+            counts its input channels, n its output channels.
         nb: channel blocks of the weight layout, ``[m/tile][nb][kr][kc][tile][4]``.
         kernel: rows and columns of the kernel, or of a window; ``stride`` likewise.
         out_rows: rows of the convolution's output, before pooling (``out_cols`` likewise); of a
@@ -78,6 +80,9 @@ class LayerSpec:
         offsets: of a piece of a layer: where it begins in the layer's tensors.
         curve: of an activation by a table.
         pointwise: fully connected, with weights ``W[m, n, 1, 1]`` of a 1x1 convolution.
+        reads: channels of the input, or of the map that it was flattened from, to which the weights
+            belong, in their order; those for others are absent. None: all.
+        dilation: rows and columns from weight to weight; those between are absent.
     """
 
     index: int
@@ -111,6 +116,8 @@ class LayerSpec:
     offsets: Offsets | None = None
     curve: Curve | None = None
     pointwise: bool = False
+    reads: tuple[int, ...] | None = None
+    dilation: Pair = ONE
 
     @property
     def on_array(self) -> bool:
@@ -245,9 +252,13 @@ class LayerSpec:
         if not self.on_array:
             return 0
         n = self.n if self.flat_shape is None else int(np.prod(self.flat_shape))
+        if self.reads is not None:
+            n = len(self.reads) * (n // self._map_channels)
         if self.groups is not None:
             n = self.groups.n
-        return self.m * n * self.kernel.area * self.images * self.out_rows * self.out_cols
+        places = len(range(0, self.kernel.rows, self.dilation.rows)) * len(
+            range(0, self.kernel.cols, self.dilation.cols))
+        return self.m * n * places * self.images * self.out_rows * self.out_cols
 
     def pack_masters(self, words: Array) -> Array:
         """Return masters in the weight layout; between the groups of a section weights are absent.
@@ -263,7 +274,8 @@ class LayerSpec:
         """Return weights of any dtype, ``W[m, n, kr, kc]`` (dense: ``W[m, n]``), in the weight
         layout.
 
-        Grouped: ``W[m, n of a group, kr, kc]``; between the groups stands ``absent``.
+        Grouped: ``W[m, n of a group, kr, kc]``; between the groups stands ``absent``. So it does
+        for channels of the input that are not read, which ``values`` does not have.
         """
         if self.kind.pieced:
             pieces = self._pieces.all
@@ -272,6 +284,10 @@ class LayerSpec:
                     len(values), -1, *piece.kernel), absent).ravel() for piece in pieces])
         if self.scale:
             values = values[:, None, None, None]
+        if self.dilation != ONE:
+            values = spread_places(values, self.kernel, self.dilation, absent)
+        if self.reads is not None:
+            values = spread_channels(values, self.reads, self._map_channels, absent)
         if self.groups is not None:
             return np.concatenate([pack_weights(own, self.nb, self.m_tile)
                                    for own in self.groups.spread(values, absent)])
@@ -288,6 +304,8 @@ class LayerSpec:
         """
         packed = packed.reshape(self.m_tiles, self.nb, *self.kernel, self.m_tile,
                                 CHANNELS_PER_WORD)
+        if self.dilation != ONE:
+            packed = packed[:, :, :: self.dilation.rows, :: self.dilation.cols]
         if self.groups is not None:
             tiles = self.groups.section_tiles(self.m_tile)
             whole = self.groups.gather([
@@ -298,9 +316,17 @@ class LayerSpec:
         if self.scale:
             return values[:, 0, 0, 0]
         if self.flat_shape is not None:
-            flat = blocks_to_flat(values, self.flat_shape)
-            return flat[:, :, None, None] if self.pointwise else flat
-        return values[:, :, 0, 0] if self.dense and not self.pointwise else values
+            values = blocks_to_flat(values, self.flat_shape)
+        elif self.dense:
+            values = values[:, :, 0, 0]
+        if self.reads is not None:
+            values = gather_channels(values, self.reads, self._map_channels)
+        return values[:, :, None, None] if self.pointwise else values
+
+    @property
+    def _map_channels(self) -> int:
+        """Channels of the map that the layer reads, or flattens."""
+        return self.n if self.flat_shape is None else self.flat_shape[0]
 
     def pack_bias(self, values: Array) -> Array:
         """Return a bias vector ``[m]`` padded with zeros to whole tiles, each section by itself."""
@@ -526,30 +552,4 @@ def _spec(layer: FusedLayer, index: int, batch: int, x: MapLayout, dense_map: bo
         activation=layer.activation, pool=layer.pool, bias=layer.bias, x=x, y=y, flags=flags,
         backward=backward, dense=layer.kind.fully_connected, flat_shape=flat_shape,
         m_tile=m_tile, kind=layer.kind, groups=groups, pointwise=layer.pointwise,
-        scale=layer.scale)
-
-
-def bias_spec(spec: LayerSpec) -> LayerSpec:
-    """Return the scratch layer whose weight gradient yields the channel sums of ``spec`` alone.
-
-    It is a 1x1 convolution with the same output, whose input is one channel block with strides of
-    0: every row is the same row of zeros in memory. Its weights (64 per tile of output channels)
-    have no meaning.
-    """
-    if spec.kind.transposed:
-        # The windows stand on the output, whose sums are wanted: one for each of its pixels now.
-        spec = replace(spec, m=spec.n, out_rows=spec.y.rows, out_cols=spec.y.cols, kind=kinds.CONV)
-    row = spec.out_cols * WORD_BYTES
-    zeros = MapLayout(spec.images, 1, spec.out_rows, spec.out_cols, 0, row, 0, WORD_BYTES)
-    origin = None if spec.origin is None else replace(spec.origin, x_blocks=0)
-    return replace(spec, n=CHANNELS_PER_WORD, nb=1, kernel=ONE, stride=ONE,
-                   pad_top=0, pad_left=0,
-                   x=zeros, backward=False, flat_shape=None, groups=None, origin=origin)
-
-
-def describe(spec: LayerSpec) -> dict[str, Any]:
-    """Return the shape of a layer as plain values, for reports."""
-    m, n = (spec.n, spec.m) if spec.kind.transposed else (spec.m, spec.n)
-    return {"name": spec.name, "m": m, "n": n, "kernel": spec.kernel.side,
-            "stride": spec.stride.side, "images": spec.images, "out_rows": spec.out_rows,
-            "out_cols": spec.out_cols}
+        scale=layer.scale, reads=layer.reads, dilation=layer.dilation)

@@ -44,7 +44,9 @@ def conv(draft: Draft, source: Value = MAP, m: int = 5, n: int = 4, bias: Any = 
     ({"bias": np.zeros(6)}, "has 6 biases for 5 channels"), ({"n": 3}, "in 1 group for 4 channels"),
     ({"n": 5}, "in 1 group for 4 channels"), ({"groups": 2}, "in 2 groups for 4 channels"),
     ({"groups": 0}, "in 0 groups for 4 channels"), ({"groups": -1}, "groups for 4 channels"),
-    ({"dilation": 2}, "has dilation 2"), ({"dilation": [1, 2]}, "has dilation")])
+    ({"dilation": 6}, "has kernel 3 with dilation 6, which reaches over 13: let it reach over 11"),
+    ({"dilation": [1, 6]}, "has kernel 3 with dilation 1x6, which reaches over 3x13"),
+    ({"dilation": 0}, "has dilation 0: use a dilation of 1 or more")])
 def test_arrays_of_a_convolution(change: dict[str, Any], text: str, draft: Draft) -> None:
     if text:
         assert text in why(lambda: conv(draft, **change))

@@ -114,7 +114,7 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
     start = keras.Input((12, 12, 3))
     parts = [
         layers.Conv2D(4, (3, 12), padding="same", name="oblong")(start),
-        layers.Conv2D(4, 3, dilation_rate=2, padding="same", name="dilated")(start),
+        layers.Conv2D(4, 3, dilation_rate=6, padding="same", name="dilated")(start),
         layers.Conv2D(4, 3, padding="same", activation="softsign", name="tanh")(start),
         layers.Conv2D(4, 3, padding="same", name="behind")(layers.PReLU(name="leaky")(start)),
         layers.AveragePooling2D(3, 1, padding="same", name="avg")(start),
@@ -126,7 +126,7 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
     text = str(caught.value)
     for part in ("network 'bad' has 8 unsupported nodes: ",
                  "oblong (Conv2D) has kernel 3x12: use a kernel of 11 at most",
-                 "dilated (Conv2D) has dilation [2, 2]: use a larger kernel",
+                 "dilated (Conv2D) has kernel 3 with dilation 6, which reaches over 13",
                  "tanh (Conv2D) has activation 'softsign': use relu or relu6",
                  "leaky (PReLU): use ReLU",
                  "avg (AveragePooling2D) leaves its padding out of the mean: pool without",
@@ -236,7 +236,7 @@ def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
         keras.Input((16, 16, 1)), layers.Conv2D(8, 3, name="c"), layers.PReLU(name="leaky"),
         layers.Conv2D(8, (12, 1), padding="same", name="oblong"),
         layers.UnitNormalization(name="ln"),
-        layers.Conv2D(8, 3, dilation_rate=2, name="dilated"),
+        layers.Conv2D(8, 3, dilation_rate=6, padding="same", name="dilated"),
         layers.UpSampling2D(interpolation="bicubic", name="up"),
         layers.Flatten(), layers.Dense(3, activation="softsign", name="d")], name="bad")
     model.get_layer("c").set_weights([w * 0 + 9 for w in model.get_layer("c").get_weights()])
@@ -244,7 +244,7 @@ def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
         pt.from_keras(model)
     for part in ("network 'bad' has 8 unsupported nodes: ", "leaky (PReLU): use ReLU",
                  "oblong (Conv2D) has kernel 12x1", "ln (UnitNormalization): use BatchNorm",
-                 "dilated (Conv2D) has dilation", "up (UpSampling2D)", "d (Dense) has activation",
+                 "dilated (Conv2D) has kernel 3", "up (UpSampling2D)", "d (Dense) has activation",
                  "c (weight) holds 9", "c (bias) holds 9"):
         assert part in str(caught.value), part
 

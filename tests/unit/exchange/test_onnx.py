@@ -242,7 +242,7 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
     b = Builder([1, 2, 8, 8])
     w = b.constant("w", rng.normal(size=(2, 2, 3, 3)).astype(np.float32))
     b.add("Selu", ["x"], "leaky")
-    b.add("Conv", ["x", w], "dilated", dilations=[2, 2])
+    b.add("Conv", ["x", w], "dilated", dilations=[6, 6], pads=[4] * 4)
     b.add("Conv", ["x", w], "wide", pads=[1, 3, 1, 0])
     b.add("AveragePool", ["x"], "avg", kernel_shape=[3, 3], pads=[1, 1, 1, 1])
     b.add("MaxPool", ["x"], "long", kernel_shape=[2, 5])
@@ -262,7 +262,7 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
     for part in (
             "network 'bad' has 11 unsupported nodes: ",
             "n_leaky (Selu): use Relu or Clip 0 .. 6",
-            "n_dilated (Conv) has dilation [2, 2]: use a larger kernel or a stride",
+            "n_dilated (Conv) has kernel 3 with dilation 6, which reaches over 13: let it reach",
             "n_wide (Conv) has padding (1, 3, 1, 0) (top, left, bottom, right): pad with less than",
             "n_avg (AveragePool) leaves its padding out of the mean: pool without padding",
             "n_long (MaxPool) has kernel 2x5: use a kernel of 3 at most",

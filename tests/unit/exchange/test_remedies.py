@@ -47,7 +47,7 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
         "linear group_norm layer_norm instance_norm max_pool2d boolean_dispatch avg_pool2d "
         "adaptive_avg_pool2d flatten mean reshape "
         "squeeze unsqueeze dropout dropout1d dropout2d alpha_dropout softmax log_softmax getattr "
-        "getitem pad permute interpolate conv_transpose1d conv_transpose2d "
+        "pad permute interpolate conv_transpose1d conv_transpose2d "
         "multiply leaky_relu leaky_relu_ elu elu_ sigmoid sigmoid_ "
         "tanh tanh_ silu hardswish hardsigmoid gelu"),
     "torch methods": (torch_nodes.METHODS,
@@ -62,8 +62,8 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
         "LayerNormalization Concatenate Conv2D Dense "
         "DepthwiseConv2D Dropout SpatialDropout2D Flatten GlobalAveragePooling2D Identity "
         "MaxPooling2D Normalization Rescaling Reshape SeparableConv2D Softmax UpSampling2D "
-        "ZeroPadding2D Multiply LeakyReLU ELU"),
-    "keras operations": (keras_layers.OPERATIONS, "Add Multiply Relu Relu6"),
+        "ZeroPadding2D Multiply LeakyReLU ELU Permute"),
+    "keras operations": (keras_layers.OPERATIONS, "Add Multiply Relu Relu6 GetItem Split"),
 }
 
 
@@ -86,6 +86,6 @@ def test_names_that_mean_the_same() -> None:
         assert len({torch_nodes.FUNCTIONS[name] for name in same}) == 1
     assert len({torch_nodes.METHODS[name] for name in ("view", "reshape")}) == 1
     assert len({torch_nodes.MODULES[name] for name in ("BatchNorm1d", "BatchNorm2d")}) == 1
-    distinct = [torch_nodes.FUNCTIONS[name] for name in ("sub", "add", "cat", "pad", "getitem",
+    distinct = [torch_nodes.FUNCTIONS[name] for name in ("sub", "add", "cat", "pad",
                                                          "mean", "flatten", "linear", "conv2d")]
     assert len(set(distinct)) == len(distinct)

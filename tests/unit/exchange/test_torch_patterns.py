@@ -281,7 +281,7 @@ def test_what_stands_behind_a_bad_part_is_listed_too() -> None:
     module = nn.Sequential(
         nn.Conv2d(1, 8, 3), nn.SELU(), nn.Conv2d(8, 8, (3, 1), padding_mode="reflect"),
         nn.Softplus(), nn.Conv2d(8, 8, 3),
-        nn.LocalResponseNorm(2), nn.PixelShuffle(2), nn.Conv2d(2, 4, 3, dilation=2), nn.Flatten(),
+        nn.LocalResponseNorm(2), nn.PixelShuffle(2), nn.Conv2d(2, 4, 3, 1, 4, 6), nn.Flatten(),
         nn.Linear(4 * 20 * 16, 10))
     with torch.no_grad():
         module[4].weight *= 100
@@ -289,7 +289,7 @@ def test_what_stands_behind_a_bad_part_is_listed_too() -> None:
     text = text_of(module, torch.zeros(1, 1, 16, 16))
     for part in ("has 8 unsupported nodes: ", "1 (SELU): use ReLU", "2 (Conv2d) has padding_mode",
                  "3 (Softplus)", "5 (LocalResponseNorm): use BatchNorm2d", "6 (PixelShuffle)",
-                 "7 (Conv2d) has dilation", "conv4 (weight) holds 11.", "dense9 (bias) holds NaN"):
+                 "7 (Conv2d) has kernel 3", "conv4 (weight) holds 11.", "dense9 (bias) holds NaN"):
         assert part in text, (part, text)
 
 

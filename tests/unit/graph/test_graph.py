@@ -159,7 +159,7 @@ def edited(change: str) -> Any:
     elif change == "op":
         data["ops"][0]["op"] = "lstm"
     elif change == "field":
-        data["ops"][0]["dilation"] = 2
+        data["ops"][0]["spread"] = 2
     elif change == "incomplete":
         del data["ops"][0]["kernel"]
     elif change == "type":
@@ -172,7 +172,7 @@ def edited(change: str) -> Any:
     ("version", "expected version 1 or 2, found 99"),
     ("missing", "found no ops"),
     ("op", "expected one of conv, dense.*found 'lstm'"),
-    ("field", "found dilation"),
+    ("field", "found spread"),
     ("incomplete", "saved operation conv is incomplete"),
     ("type", "kernel: expected an integer"),
 ])

@@ -99,8 +99,9 @@ REFUSED: list[tuple[tuple[Op, ...], str]] = [
     ((MaxPool(4, 2), MaxPool(3, 4), Dense(3)),
      r"pool1, pool2 \(maxpool with such windows\): use a kernel of 1, 2 or 3 and a stride of 1, 2"),
     ((Conv(4, 12, padding=8), AvgPool(2, 5), Conv(4, 13, padding=9), MaxPool(3, 4), Dense(3)),
-     r"has 4 operations .*: conv1, conv2 \(conv with such windows\): use a kernel of 1 to 11 and a "
-     r"stride of 1 to 4; pool1 \(avgpool with such windows\): use a kernel of 1 to 11 and .*; "
+     r"has 4 operations .*: conv1, conv2 \(conv with such windows\): use a kernel of 1 to 11 .with "
+     r"the gaps of a dilation. and a stride of 1 to 4; pool1 "
+     r"\(avgpool with such windows\): use a kernel of 1 to 11 and .*; "
      r"pool2 \(maxpool with such windows\): use a kernel of 1, 2 or 3 and a stride of 1, 2 or 3$"),
     ((Conv(4, 3, stride=5), Dense(3)), r"has 1 operation that .*: conv1 \(conv with such"),
     ((Conv(4, 9), MaxPool(3, 1, 1), Dense(3)), r"'pool1' \(maxpool\) reads a map of one pixel"),
@@ -133,8 +134,8 @@ def test_all_that_the_engine_does_not_run_is_listed_at_once() -> None:
                  "operation 'again' (relu) is the second relu of layer 'c'"):
         assert part in text, (part, text)
     joined = Graph.build((3, 8, 8), [
-        Conv(3, 1, name="a", inputs=("input",)), Conv(8, 1, name="b", inputs=("input",)),
+        Conv(4, 8, name="a", inputs=("input",)), Dense(8, name="b", inputs=("input",)),
         Concat(name="all", inputs=("a", "b")), Dropout(0.5, name="d")])
-    with pytest.raises(UnsupportedModel, match=r"has 2 parts .*'all' \(concat\) joins channels.*"
+    with pytest.raises(UnsupportedModel, match=r"has 3 parts .*'all' \(concat\) joins vectors.*"
                                                "'d' must yield the outputs: expected no Dropout"):
         fuse(joined)

@@ -13,7 +13,7 @@ from pynq_train.hw.commands import Pass
 from pynq_train.layers import fuse
 from pynq_train.schedule.plan import make_plan
 from pynq_train.schedule.report import PlanRow
-from pynq_train.schedule.specs.spec import describe
+from pynq_train.schedule.specs.derived import describe
 
 BOARD = BOARDS["pynq-z2"]
 LEAST = BOARD.config.sweep_min_cycles
