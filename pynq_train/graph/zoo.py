@@ -9,6 +9,7 @@ from pynq_train.errors import BadInput, UnknownName
 from pynq_train.graph.activation import Relu, Relu6
 from pynq_train.graph.graph import Graph, Sequential
 from pynq_train.graph.ops import Add, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, Op
+from pynq_train.graph.zoo_decoders import autoencoder_conv, unet_small
 from pynq_train.graph.zoo_tiny import (
     MOBILENET_PAIRS,
     autoencoder_640,
@@ -151,7 +152,7 @@ _NETWORKS: dict[str, Callable[..., Graph]] = {
     "mobilenet_v1_025": mobilenet_v1_025, "ds_cnn_s": ds_cnn_s,
     "resnet8": resnet8, "ds_cnn": ds_cnn, "mobilenet_v1_vww": mobilenet_v1_vww,
     "autoencoder_640": autoencoder_640, "mobilenet_v2_035": mobilenet_v2_035,
-    "sensors_1d": sensors_1d}
+    "sensors_1d": sensors_1d, "unet_small": unet_small, "autoencoder_conv": autoencoder_conv}
 
 
 def names() -> tuple[str, ...]:
@@ -159,8 +160,16 @@ def names() -> tuple[str, ...]:
     return tuple(_NETWORKS)
 
 
-def get(name: str, *, classes: int = 10) -> Graph:
-    """Return the network ``name`` with ``classes`` logits; :class:`UnknownName` lists the names."""
+def get(name: str, *, classes: int | None = None) -> Graph:
+    """Return the network ``name`` with ``classes`` outputs, or channels of them.
+
+    Args:
+        name: one of :func:`names`.
+        classes: default: what the network has in the literature.
+
+    Raises:
+        UnknownName: it is none of them; the error lists them.
+    """
     if not isinstance(name, str) or name not in _NETWORKS:
         raise UnknownName.among("network", name, _NETWORKS)
-    return _NETWORKS[name](classes=classes)
+    return _NETWORKS[name]() if classes is None else _NETWORKS[name](classes=classes)
