@@ -32,6 +32,8 @@ def runtime(path: Path, x: np.ndarray) -> np.ndarray:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
+    if len(session.get_inputs()[0].shape) == 2:  # networks of vectors
+        x = x.reshape(len(x), -1)
     result: np.ndarray = session.run(["logits"], {"input": x.astype(np.float32)})[0]
     return result
 

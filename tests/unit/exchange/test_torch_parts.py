@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pynq_train.exchange import torch_channels
 from pynq_train.exchange import torch_nodes as module
 from pynq_train.exchange.draft import Draft
 from pynq_train.exchange.torch_call import Call
@@ -153,12 +154,24 @@ def test_division_by_nothing(kind: str, value: Any, text: str) -> None:
     assert text in why(module._scaled, call(images, other, kind=kind))
 
 
+ALL = slice(None)
+
+
+@pytest.mark.parametrize(("index", "text"), [
+    (0, "by something else than ranges"), ((0,), "by something else than ranges"),
+    ((ALL, 0, ALL, ALL), "by something else than ranges"),
+    ((ALL, None), "by something else than ranges"),
+    ((ALL, [True]), "by something else than ranges"),
+    ((ALL,) * 5, "takes 5 axes of (n, "), (slice(1, None), "takes some of the images"),
+    ((slice(None, None, 2),), "takes some of the images"),
+    ((ALL, ALL, slice(0, 3)), "takes a part of a map: take every pixel"),
+    ((ALL, ALL, ALL, slice(1, None)), "takes a part of a map: take every pixel"),
+    ((ALL, slice(9, None)), "takes channels  of ")])
+def test_parts_of_maps(index: Any, text: str) -> None:
+    assert text in why(torch_channels._item, call(MAP, index))
+
+
 @pytest.mark.parametrize("index", [
-    0, (0,), slice(None), (slice(None),) * 3, (slice(None),) * 5, (slice(None), 0, slice(None),
-                                                                 slice(None)),
-    (slice(None), slice(1, None), slice(None), slice(None)),
-    (slice(None), slice(None), slice(0, 8), slice(None)),
-    (slice(None), slice(None, None, 2), slice(None), slice(None))])
-def test_parts_of_maps(index: Any) -> None:
-    assert why(module._item, call(MAP, index)).startswith("takes a part of a map")
-    assert module._item(call(MAP, (slice(None), slice(0, None), slice(None), slice(None)))) is MAP
+    ALL, (ALL,) * 3, (ALL, slice(0, None), ALL, ALL), (ALL, slice(0, 99)), (..., ALL), (ALL, ...)])
+def test_whole_maps(index: Any) -> None:
+    assert torch_channels._item(call(MAP, index)) is MAP
