@@ -40,8 +40,9 @@ CACHE = ROOT / "build" / "bench"
 _VERILATOR_ARGS = ("--x-assign", "unique", "--x-initial", "unique", "--no-public-flat-rw",
                    "--output-split", "0")
 _VCD_ARGS, _TRACE = ("--trace-vcd", "--trace-structs"), ("--trace",)
-# What counts inside of a function is a side effect of it, which Verilator warns of.
-_COVERAGE_ARGS = ("--coverage-line", "--coverage-toggle", "-Wno-SIDEEFFECT")
+# What counts inside of a function is a side effect of it, which Verilator warns of. Registers start
+# with zero: what random contents reach before the reset gets to them would be luck.
+_COVERAGE_ARGS = ("--coverage-line", "--coverage-toggle", "-Wno-SIDEEFFECT", "--x-initial", "0")
 _QUICK, _FAST = ("OPT_FAST=-O0", "OPT_SLOW=-O0"), ("OPT_FAST=-O1", "OPT_SLOW=-O0")
 # Verilator's stand-alone package leaves the precompiled-header flag of its makefile empty and calls
 # a "python3" that many machines have only in a virtual environment.

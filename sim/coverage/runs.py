@@ -17,12 +17,9 @@ from sim.bfm.simulators import tools
 
 FOLDER = ROOT / "build" / "coverage"
 # Files of tests/system in which tests make a virtual board in their own process, and which of their
-# tests run (all where nothing is said): whole networks, faults, and the array of 32 lanes.
-BOARDS = {
-    "test_vboard_branches": "", "test_vboard_concat": "", "test_vboard_dropout": "",
-    "test_vboard_engine": "", "test_vboard_faults": "", "test_vboard_groups": "",
-    "test_vboard_vector": "", "test_verify_vboard": "array_of_32 or lenet5_odd",
-}
+# tests run (all where nothing is said). What whole boards reach in hours, benches reach in minutes;
+# the array of 32 lanes has none.
+BOARDS = {"test_verify_vboard": "array_of_32"}
 PLUGIN = "sim.coverage.boards"
 # Where modules that benches and tests import are looked for.
 _PLACES = (ROOT, ROOT / "tests", ROOT / "tests" / "rtl")

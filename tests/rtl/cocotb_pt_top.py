@@ -10,7 +10,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.clock import Clock
-from cocotb.triggers import RisingEdge
+from cocotb.triggers import ClockCycles, RisingEdge
 from cocotbext.axi import AxiLiteBus, AxiLiteMaster
 from write_contract import watch
 
@@ -23,7 +23,9 @@ from pynq_train.hw.registers import (
     ABI_VERSION,
     BY_NAME,
     ID_VALUE,
+    REGISTERS,
     ErrorSource,
+    RegisterAccess,
     Status,
     decode,
     encode,
@@ -122,26 +124,14 @@ class Program:
                      if r.offset <= offset < r.end), f"offset {offset}")
 
 
-class Engine:
-    """The engine with its registers and four memories that share one arena."""
+class Registers:
+    """The engine's registers, behind a reset."""
 
-    def __init__(self, dut: Any, rng: random.Random, arena_bytes: int) -> None:
-        """Attach everything; the engine is in reset and the clock runs."""
-        self.dut, self.rng = dut, rng
-        self.size = arena_bytes
-        self.image = bytearray(rng.randbytes(arena_bytes + GUARD_BYTES))
+    def __init__(self, dut: Any) -> None:
+        """Attach to the registers."""
+        self.dut = dut
         self.registers = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axi"), dut.aclk, dut.aresetn,
                                        reset_active_level=False)
-        reads, self.writes = ([kind(dut, f"m_axi{port}", dut.aclk, dut.aresetn, self.image, BASE,
-                                    rng).knobs for port in range(4)]
-                              for kind in (ReadMemory, WriteMemory))
-        self.knobs = [*reads, *self.writes]
-
-    def stall(self, probability: float, latency_cycles: int) -> None:
-        """Back-pressure of all channels of all ports."""
-        for knobs in self.knobs:
-            knobs.stall_request = knobs.stall_data = knobs.stall_response = probability
-            knobs.latency_cycles = latency_cycles
 
     async def reset(self) -> None:
         """Reset, and check who answers."""
@@ -167,6 +157,27 @@ class Engine:
         """Fields of STATUS."""
         value = await self.read("STATUS")
         return decode("STATUS", value)
+
+
+class Engine(Registers):
+    """The engine with its registers and four memories that share one arena."""
+
+    def __init__(self, dut: Any, rng: random.Random, arena_bytes: int) -> None:
+        """Attach everything; the engine is in reset and the clock runs."""
+        super().__init__(dut)
+        self.rng = rng
+        self.size = arena_bytes
+        self.image = bytearray(rng.randbytes(arena_bytes + GUARD_BYTES))
+        self.reads, self.writes = ([kind(dut, f"m_axi{port}", dut.aclk, dut.aresetn, self.image,
+                                         BASE, rng).knobs for port in range(4)]
+                                   for kind in (ReadMemory, WriteMemory))
+        self.knobs = [*self.reads, *self.writes]
+
+    def stall(self, probability: float, latency_cycles: int) -> None:
+        """Back-pressure of all channels of all ports."""
+        for knobs in self.knobs:
+            knobs.stall_request = knobs.stall_data = knobs.stall_response = probability
+            knobs.latency_cycles = latency_cycles
 
     async def start(self, program: Program, count: int | None = None, mode: int = 0) -> None:
         """Load the arena, set the registers, start."""
@@ -373,3 +384,68 @@ async def unarmed_start(dut: Any) -> None:
         assert not any((await bench.status()).values())
     assert bytes(bench.image) == image
     await bench.run(program)
+
+
+@cocotb.test()
+async def registers(dut: Any) -> None:
+    """Settings are locked while a program runs; counters say what the memories have seen."""
+    bench, program, rng = await engine(dut, "registers")
+    bench.stall(0.1, 40)
+    guard = bytes(bench.image[bench.size:])
+    settings = [r.name for r in REGISTERS if r.access == RegisterAccess.READ_WRITE]
+    await bench.start(program)
+    kept = {name: await bench.read(name) for name in settings}
+    for name in settings:
+        await bench.write(name, kept[name] ^ rng.getrandbits(32) ^ 1)
+    assert {name: await bench.read(name) for name in settings} == kept, "a locked setting changed"
+    assert (await bench.status())["BUSY"], "the program was over before all had been written"
+    assert not (await bench.until("DONE"))["FAILED"]
+    bench.compare(program, program.expected(), guard)
+
+    said = {r.name: await bench.read(r.name) for r in REGISTERS}
+    assert said["CTRL"] == 0 == said["CYCLES_HI"] == said["STRAYS"] == said["ERROR_INDEX"]
+    for name, ports in (("READ", bench.reads), ("WRITE", bench.writes)):
+        for port, knobs in enumerate(ports):
+            seen = sum(beats for _, beats in knobs.bursts)
+            assert said[f"{name}_BEATS{port}"] == seen > 0, (name, port, seen)
+    waits = ("STALL_X", "STALL_S", "STALL_ACC", "STALL_GAP")
+    assert sum(said[name] for name in ("BUSY_CYCLES", *waits)) <= said["CYCLES"]
+    assert min(said[name] for name in ("BUSY_CYCLES", "STALL_X", "STALL_S", "DRAIN_CYCLES")) > 0
+    used = {r.offset for r in REGISTERS}
+    free = rng.choice([at for at in range(0, 1 << 12, 4) if at not in used])
+    await bench.registers.write_dword(free, rng.getrandbits(32))
+    assert await bench.registers.read_dword(free) == 0
+    for name in settings:
+        await bench.write(name, kept[name] ^ 1)
+        assert await bench.read(name) == kept[name] ^ 1, f"{name} is locked at rest"
+
+
+@cocotb.test()
+async def counted_strays(dut: Any) -> None:
+    """Answers that nobody asked for are counted on all ports at once, and the count stays full."""
+    rng = random.Random(f"strays{SEED}")
+    cocotb.start_soon(Clock(dut.aclk, 10, unit="ns").start())
+    for port in range(4):
+        for pin in ("arready", "awready", "wready", "rvalid", "rlast", "rresp", "bvalid", "bresp"):
+            getattr(dut, f"m_axi{port}_{pin}").value = 0
+    pins = [getattr(dut, f"m_axi{port}_{letter}valid") for letter in "rb" for port in range(4)]
+    bench = Registers(dut)
+    await bench.reset()
+    some = rng.sample(range(len(pins)), rng.randint(1, 7))
+    seen, count = 0, 0
+    for ports, cycles in ((some, rng.randint(1, 200)), (range(len(pins)), 8000),
+                          (range(len(pins)), 192), (some, rng.randint(1, 200))):
+        for port in ports:
+            pins[port].value = 1
+        await ClockCycles(dut.aclk, cycles)
+        for port in ports:
+            pins[port].value = 0
+        seen |= sum(1 << port for port in ports)
+        count = min(count + cycles * len(ports), 0xFFFF)
+        assert decode("STRAYS", await bench.read("STRAYS")) == {"PORTS": seen, "COUNT": count}
+    assert count == 0xFFFF
+    status = await bench.status()
+    assert status.pop("STRAY") and not any(status.values()), status
+    await bench.write("CTRL", CTRL["SOFT_RESET"])
+    await ClockCycles(dut.aclk, 60)
+    assert await bench.read("STRAYS") == 0 and not any((await bench.status()).values())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from pynq_train.backends.vboard import build
+from sim.bfm.simulators import Model
 from sim.coverage import runs
 from sim.coverage.__main__ import low
 from sim.coverage.counts import Point, merged, points, summary
@@ -169,3 +172,15 @@ def test_a_file_of_tests_runs_once_and_not_if_it_failed(
     assert [path.name for path in runs.folder(bench).iterdir()] == ["2.dat"]
     assert runs.run(bench) and len(ran) == 2
     assert [path.name for path in tmp_path.iterdir()] == [runs.folder(bench).name]
+
+
+def test_registers_of_counting_simulators_start_with_zero() -> None:
+    """Of an option that stands twice Verilator takes the last; others keep random contents."""
+    def initial(arguments: Sequence[str]) -> str:
+        last = max(at for at, name in enumerate(arguments) if name == "--x-initial")
+        return arguments[last + 1]
+
+    assert initial(Model("top", (), coverage=True).verilator_args()) == "0"
+    assert initial(Model("top", ()).verilator_args()) == "unique"
+    assert initial((*build.VERILATOR_FLAGS, *build.COUNT_FLAGS)) == "0"
+    assert initial(build.VERILATOR_FLAGS) == "unique"

@@ -36,7 +36,8 @@ VERILATOR_FLAGS = (
 # What only speed is for: blocks that rest are not evaluated, the array is made of loops.
 SPEED_FLAGS = ("-DPT_CLOCK_GATES", "-DPT_ARRAY_LANES")
 TRACE_FLAGS = ("--trace-vcd",)
-COUNT_FLAGS = ("--coverage-line", "--coverage-toggle")
+# Registers start with zero: what random contents reach before the reset would be luck.
+COUNT_FLAGS = ("--coverage-line", "--coverage-toggle", "--x-initial", "0")
 CXX_FLAGS = (
     "-std=gnu++17", "-fPIC", "-fno-semantic-interposition", "-fno-plt", "-march=native",
     "-fno-stack-protector", "-w",
