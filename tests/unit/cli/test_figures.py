@@ -98,7 +98,7 @@ def test_table_of_a_layer_list_at_its_own_batch(net: str, batch: int, capsys: Ca
     text = capsys.readouterr().out
     assert f"{net} on board pynq-z2, mini-batch {batch}" in text
     assert "S loads" in text and "limit" in text
-    assert "218 of 220 DSPs, 126 of 134 BRAM36" in text
+    assert "218 of 220 DSPs, 130 of 134 BRAM36" in text
 
 
 def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
@@ -121,7 +121,7 @@ def test_plan_of_a_network_names_every_limit(capsys: Capture) -> None:
     limits = {(row["layer"], row["pass"]): row["limit"] for row in values["rows"]}
     assert limits["conv4", "forward"] == "array"
     assert limits["dense1", "forward"] in ("S reload", "latency", "bandwidth")
-    assert values["resources"]["bram36"] == 126
+    assert values["resources"]["bram36"] == 130
 
 
 def test_roofline_of_predictions_and_of_a_benchmark(
@@ -136,7 +136,7 @@ def test_roofline_of_predictions_and_of_a_benchmark(
 
 
 @pytest.mark.parametrize(("arguments", "code", "text"), [
-    (["bench", "1y"], 2, "unknown network '1y': expected one of 1x, alexnet-conv, digits, "),
+    (["bench", "1y"], 2, "unknown network '1y': expected one of 1x, alexnet-conv, autoencoder_640, "),
     (["bench", "1x", "--board", "golden"], 2, "unknown board 'golden': expected one of aup-zu3, "),
     (["bench", "1x", "--layers", "conv7"], 2, "unknown layer 'conv7': expected one of conv1, "),
     (["bench", "1x", "--momentum", "1"], 2,
