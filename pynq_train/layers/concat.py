@@ -29,7 +29,6 @@ from pynq_train.graph.ops import (
     Curve,
     Dense,
     Flatten,
-    GlobalAvgPool,
     MaxPool2x2,
     Op,
     PadChannels,
@@ -40,11 +39,11 @@ from pynq_train.graph.shapes import Shape
 from pynq_train.graph.wiring import INPUT
 from pynq_train.hw.words import CHANNELS_PER_WORD, ceil_div
 from pynq_train.layers.op_list import TAILS, OpList
+from pynq_train.layers.picks import is_vector
 
 _CONVOLUTIONS = (Conv, AvgPool, PadChannels)
 """Heads of layers that run as convolutions."""
 _ENLARGING = (ConvTranspose, Upsample)
-_MAPS_AND_VECTORS = (*_CONVOLUTIONS, *_ENLARGING, Dense, GlobalAvgPool)
 _FREE = (*_CONVOLUTIONS, PickChannels, *_ENLARGING, Dense, BatchNorm, Add, Concat, Curve)
 """Heads of layers whose output may have any exponent."""
 
@@ -175,25 +174,16 @@ def _checked(graph: Graph) -> Graph:
     Raises:
         UnsupportedModel: a concatenation joins what cannot stand in one buffer.
     """
-    ops = OpList(graph)
-    for op in ops.ops:
+    for op, places in zip(OpList(graph).ops, graph.sources):
         if not isinstance(op, Concat):
             continue
-        vectors = [name for name in op.inputs if _vector(ops, name)]
+        vectors = [name for name, place in zip(op.inputs, places) if is_vector(graph, place)]
         if vectors and len(vectors) < len(op.inputs):
             others = [name for name in op.inputs if name not in vectors]
             raise _refuse(op, "joins vectors with maps of one pixel", "all of one kind",
                           f"{', '.join(vectors)} (vector) and {', '.join(others)} (map)",
                           "end every branch with Dense or GlobalAvgPool, or none of them")
     return graph
-
-
-def _vector(ops: OpList, name: str) -> bool:
-    """Return whether a value stands in memory as a dense map: features by mini-batch."""
-    op = ops[name]
-    while op is not None and not isinstance(op, _MAPS_AND_VECTORS):
-        op = ops[op.inputs[0]]
-    return isinstance(op, (Dense, GlobalAvgPool))
 
 
 def _nested(graph: Graph) -> Graph:

@@ -39,6 +39,7 @@ from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.layers import kinds
 from pynq_train.layers.branch_order import execution_order
 from pynq_train.layers.concat import Copy
+from pynq_train.layers.edge import Edge, of_graph
 from pynq_train.layers.fused_layer import Drop, FusedLayer, Norm, in_series
 from pynq_train.layers.group_norms import Scale, rewritten
 from pynq_train.layers.picks import is_vector, merge_picks, vanishing
@@ -115,19 +116,6 @@ def placed(graph: Graph) -> Graph:
     return merge_picks(rewritten(merge_picks(graph)))
 
 
-@dataclass(frozen=True)
-class Edge:
-    """An operation of a network and the layer that runs it.
-
-    Attributes:
-        layer: position of the layer.
-        end: operation whose output that layer yields: the operation itself, or one behind it.
-    """
-
-    layer: int
-    end: str
-
-
 def edges(graph: Graph) -> dict[str, Edge]:
     """Return where the outputs of the operations of a verified graph are made, by their names.
 
@@ -135,7 +123,8 @@ def edges(graph: Graph) -> dict[str, Edge]:
         UnsupportedModel: the engine does not run the network.
     """
     fuse(graph)
-    return _Fusing(placed(graph), {op.name: at for at, op in enumerate(graph.ops)}).edges()
+    placed_as = {op.name: at for at, op in enumerate(graph.ops)}
+    return of_graph(graph, _Fusing(placed(graph), placed_as).edges())
 
 
 @dataclass

@@ -15,20 +15,11 @@ from pynq_train.errors import UnsupportedModel
 from pynq_train.graph.flat import map_shape
 from pynq_train.graph.graph import Graph
 from pynq_train.graph.norms import GroupNorm
-from pynq_train.graph.ops import (
-    AvgPool,
-    Concat,
-    Conv,
-    ConvTranspose,
-    Dense,
-    GlobalAvgPool,
-    Op,
-    PadChannels,
-    Upsample,
-)
+from pynq_train.graph.ops import AvgPool, Concat, Conv, Op
 from pynq_train.graph.wiring import FROM_INPUT
 from pynq_train.hw.words import CHANNELS_PER_WORD
 from pynq_train.layers.concat import place_concats
+from pynq_train.layers.picks import is_vector
 
 
 @dataclass(frozen=True)
@@ -102,7 +93,7 @@ def split_group_norms(graph: Graph) -> Graph:
         if map_shape(graph, places[0]):
             raise UnsupportedModel(f"operation {op.name!r} ({op.kind}) follows a Flatten",
                                    fix="put it in front of the Flatten")
-        if gaps or places[0] == FROM_INPUT or _is_vector(graph, places[0]):
+        if gaps or places[0] == FROM_INPUT or is_vector(graph, places[0]):
             copy = AvgPool(1, 1, 0, new(f"{op.name}.copy"), reads)
             ops.append(copy)
             reads = (copy.name,)
@@ -116,15 +107,3 @@ def split_group_norms(graph: Graph) -> Graph:
         else:
             ops.append(replace(op, inputs=reads))
     return Graph(graph.input_shape, tuple(ops), graph.name)
-
-
-def _is_vector(graph: Graph, place: int) -> bool:
-    """Return whether what is read at a place is the output of a dense layer or a mean."""
-    while place != FROM_INPUT:
-        op = graph.ops[place]
-        if isinstance(op, (Dense, GlobalAvgPool)):
-            return True
-        if isinstance(op, (Conv, ConvTranspose, AvgPool, PadChannels, Upsample, GroupNorm)):
-            return False
-        place = graph.sources[place][0]
-    return False

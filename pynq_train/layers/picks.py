@@ -17,10 +17,12 @@ from pynq_train.graph.ops import (
     BatchNorm,
     Concat,
     Conv,
+    Curve,
     Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
+    Multiply,
     PickChannels,
 )
 from pynq_train.graph.wiring import FROM_INPUT
@@ -29,7 +31,7 @@ from pynq_train.layers.op_list import OpList
 
 _TILE, _PIXELS = 16, 3
 """Output channels and pixels that the array computes together; only what is cheaper follows."""
-_KEEPS_KIND = (BatchNorm, Activate, Add, Concat, Dropout, Flatten, PickChannels)
+_KEEPS_KIND = (BatchNorm, Activate, Add, Concat, Curve, Dropout, Flatten, Multiply, PickChannels)
 """Operations whose output is a vector where what they read is one."""
 
 
@@ -64,7 +66,9 @@ def is_vector(graph: Graph, place: int) -> bool:
     """Return whether the value at a place stands in memory as a dense map: features by mini-batch.
     """
     while place != FROM_INPUT and isinstance(graph.ops[place], _KEEPS_KIND):
-        place = graph.sources[place][0]
+        # A product with a vector is of the kind of the other factor, whichever comes first.
+        places, shapes = graph.sources[place], graph.in_shapes[place]
+        place = next((one for one, shape in zip(places, shapes) if shape[1:] != (1, 1)), places[0])
     return place != FROM_INPUT and isinstance(graph.ops[place], (Dense, GlobalAvgPool))
 
 

@@ -152,7 +152,8 @@ def _made_by(graph: Graph, name: str) -> int:
 def _owners(graph: Graph, cut: Cut) -> list[int]:
     """Return the block of each operation; a flattening belongs to who reads it."""
     known = edges(graph)
-    owner = [cut.segment_of(known[op.name].layer) for op in graph.ops]
+    # What moves channels of the network's input has no layer.
+    owner = [cut.segment_of(known[op.name].layer) if op.name in known else 0 for op in graph.ops]
     for at in reversed(range(len(graph.ops))):
         readers = [owner[reader] for reader, sources in enumerate(graph.sources) if at in sources]
         if isinstance(graph.ops[at], Flatten) and readers:

@@ -164,11 +164,11 @@ def other_layer(right: Callable[..., Any]) -> Callable[..., Any]:
 
 def rates_swapped(right: Callable[..., Any]) -> Callable[..., Any]:
     """Factors of weights and biases the other way round."""
-    def wrong(exponents: Any, sgd: Any) -> Any:
+    def wrong(exponents: Any, sgd: Any, layers: Any) -> Any:
         if sgd is None:
-            return right(exponents, sgd)
+            return right(exponents, sgd, layers)
         turned = tuple((b, a) for a, b in sgd.factors)
-        return right(exponents, replace(sgd, factors=turned))
+        return right(exponents, replace(sgd, factors=turned), layers)
     return wrong
 
 

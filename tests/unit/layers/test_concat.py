@@ -21,6 +21,7 @@ from pynq_train.graph import (
     GlobalAvgPool,
     Graph,
     MaxPool2x2,
+    Multiply,
     Op,
     Relu,
 )
@@ -149,6 +150,20 @@ def test_what_cannot_be_written_in_place_is_copied() -> None:
 def test_refusals(ops: tuple[Op, ...], words: str) -> None:
     with pytest.raises(UnsupportedModel, match=words):
         fuse(graph_of(*ops))
+
+
+@pytest.mark.parametrize("factors", [("a", "v"), ("v", "a")])
+def test_a_scaled_map_is_joined_as_a_map(factors: tuple[str, str]) -> None:
+    """Whichever factor comes first: map or vector."""
+    graph = graph_of(conv("a"), GlobalAvgPool(name="m"), Dense(8, name="v"),
+                     Multiply("s", factors), conv("b", "a"), Concat("j", ("b", "s", "s")), *HEAD)
+    assert sources_of(graph) == {"j": ("b", "j.copy1", "j.copy2")}
+    graph = graph_of(conv("a"), GlobalAvgPool(name="m"), Dense(8, name="v"),
+                     Dense(8, name="w", inputs=("m",)), Multiply("s", ("v", "w")),
+                     Conv(8, 8, name="b", inputs=("a",)), Concat("j", ("b", "s")),
+                     Dense(3, name="d"))
+    with pytest.raises(UnsupportedModel, match=r"found s \(vector\) and b \(map\)"):
+        fuse(graph)
 
 
 def test_no_sum_takes_a_vector_and_a_map() -> None:

@@ -18,9 +18,11 @@ from pynq_train.graph import (
     Flatten,
     GlobalAvgPool,
     Graph,
+    Multiply,
     Op,
     PickChannels,
     Relu,
+    Sigmoid,
 )
 from pynq_train.hw.words import ABSENT_WEIGHT
 from pynq_train.layers import fuse, kinds
@@ -166,4 +168,16 @@ def test_logits_of_any_number() -> None:
         stem(8), Dense(3, name="a"), Dense(2, name="b", inputs=("stem",)), Concat("j", ("a", "b"))])
     layers = fuse(graph)
     assert layers[-1].name == "j.picked" and layers[-1].out_shape == (5, 1, 1)
+    assert verify(graph, batch=3, steps=1, board="golden", seed=1).mismatches == 0
+
+
+@pytest.mark.parametrize("between", [
+    (Sigmoid(name="s"),), (Dense(8, name="w", inputs=("mean",)), Multiply("s", ("v", "w")))],
+    ids=["curve", "product"])
+def test_a_pick_of_a_changed_vector_is_a_vector(between: tuple[Op, ...]) -> None:
+    """Behind a curve or a product of vectors: it can stand beside a vector."""
+    graph = Graph.build((4, 8, 8), (
+        stem(8), GlobalAvgPool(name="mean"), Dense(8, name="v"), *between,
+        PickChannels((1, 1, 0), "p"), Concat("j", ("p", "v")), Dense(3, name="d")))
+    assert {layer.name: layer for layer in fuse(graph)}["p"].kind == kinds.DENSE
     assert verify(graph, batch=3, steps=1, board="golden", seed=1).mismatches == 0

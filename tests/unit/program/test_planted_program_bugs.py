@@ -15,7 +15,7 @@ from pynq_train.hw.config import HwConfig
 from pynq_train.program import Program, verify_program
 from pynq_train.schedule.passes import tiling
 from pynq_train.schedule.passes.geometry import PassShape, TiledPass
-from pynq_train.schedule.specs import spec as schedule_layer
+from pynq_train.schedule.specs import fits
 
 PLANNED = all_kinds()
 
@@ -120,7 +120,7 @@ def test_flag_rows_beyond_the_flag_buffer_are_caught(pooled: bool,
     """A scheduler that knows no limit of the loaders' flag buffer (64 words)."""
     columns = 1040 if pooled else 1025
     for name in ("MAX_FLAG_COLUMNS", "MAX_POOL_COLUMNS"):
-        monkeypatch.setattr(schedule_layer, name, 1 << 14)
+        monkeypatch.setattr(fits, name, 1 << 14)
     net = Sequential((2, 2, columns), "wide").conv(2, 1).relu()
     bad = Scheduled.of((net.pool() if pooled else net).conv(1, 1).dense(2).build(), 1).program()
     most = 512 if pooled else 1024
