@@ -72,9 +72,10 @@ def load_npz(path: str | os.PathLike[str]) -> Splits:
     The names are then ``x_train``, ``y_train``, ``x_test``, ``y_test``. Images are numbers of shape
     (n, rows, cols), (n, rows, cols, channels) or (n, channels, rows, cols); labels are integers
     from 0 on, or names of classes, one per image. Images are returned as they are stored, labels as
-    int64 or str. An array ``classes`` (or ``class_names``, ``label_names``, ``target_names``) has
-    the names of numbered classes. Large arrays that are not compressed (``numpy.savez``) are
-    mapped: they may be larger than memory.
+    int64 or str. Floats, and arrays of more axes, are targets of other losses: they are returned as
+    they are stored, and the learner says whether they suit its loss. An array ``classes`` (or
+    ``class_names``, ``label_names``, ``target_names``) has the names of numbered classes. Large
+    arrays that are not compressed (``numpy.savez``) are mapped: they may be larger than memory.
 
     Raises:
         BadInput: the file is missing or corrupt, has other keys, dtypes or shapes, differing

@@ -335,11 +335,11 @@ def without_sigmoid(graph: Graph, kind: Any) -> Graph:
 
     Args:
         graph: the network.
-        kind: name of the loss.
+        kind: name of the loss; it may be anything, since :meth:`Task.of` refuses it only later.
     """
     last = graph.ops[-1]
-    if kind != BINARY or not isinstance(last, Sigmoid) or graph.sources[-1] != (
-            len(graph.ops) - 2,):
+    if not isinstance(kind, str) or kind != BINARY or not isinstance(last, Sigmoid) or (
+            graph.sources[-1] != (len(graph.ops) - 2,)):
         return graph
     return replace(graph, ops=graph.ops[:-1])
 

@@ -118,12 +118,34 @@ def data_values(bench: Bench) -> Case:
     draw = bench.draw
     bad_x = [X.astype(complex), X.astype(str), X[0, 0], X[:0], np.where(X > 2, np.nan, X),
              np.where(X > 2, np.inf, X), X[:5]]
-    bad_y = [Y.astype(float), Y - 5, Y[:5], Y.astype("m8[s]"), Y.astype(str)[:5],
-             Y[:, None], np.array(3)]
+    bad_y = [Y.astype(complex), Y - 5, Y[:5], Y.astype("m8[s]"), Y.astype(str)[:5],
+             Y[:5, None], np.array(3), np.where(Y == 2, np.nan, Y), np.full((24, 3), np.inf)]
     x, y = (draw.choice(bad_x), Y) if draw.random() < 0.5 else (X, draw.choice(bad_y))
     path = bench.folder / "v.npz"
     np.savez(path, x=x, y=y)
     return Case(f"x {x.dtype}{x.shape}, y {y.dtype}{y.shape}", lambda: pt.load_npz(path), True)
+
+
+def data_targets(bench: Bench) -> Case:
+    """An .npz file of good arrays whose targets suit some losses: the learner refuses the others.
+    """
+    draw = bench.draw
+    binary, numbers = "binary-cross-entropy", ("mse", "huber")
+    y, losses = draw.choice([
+        (Y, ("cross-entropy", "mse")), (Y.astype(str), ("cross-entropy", "mse")),
+        (Y.astype(float), ()), (Y[:, None], ()), (Y + 3, ()), (np.zeros((24, 8, 8), int), ()),
+        (np.zeros((24, 3), bool), (binary, *numbers)), (np.eye(3)[Y], (binary, *numbers)),
+        (np.eye(3)[Y] - 1, numbers), (np.eye(3)[Y][:, :, None, None] * 5, numbers),
+        (np.zeros((24, 2)), ()), (np.full((24, 3), 1e30), ())])
+    loss = draw.choice(("cross-entropy", binary, *numbers))
+    path = bench.folder / "t.npz"
+    np.savez(path, x=X, y=y)
+
+    def act() -> None:
+        data = pt.load_npz(path).train
+        pt.Learner(small(), batch=8, loss=loss).fit(data.x, data.y, progress=False)
+
+    return Case(f"y {y.dtype}{y.shape}, {loss}", act, loss not in losses)
 
 
 def _use(path: str) -> None:
@@ -314,6 +336,6 @@ def whole_files(bench: Bench) -> Case:
     return Case(name, action, False)
 
 
-FILES = (whole_files, data_bytes, data_header, data_values, checkpoint_bytes,
+FILES = (whole_files, data_bytes, data_header, data_values, data_targets, checkpoint_bytes,
          checkpoint_meta, checkpoint_meta, checkpoint_tensors, json_bombs, failure_bytes,
          failure_meta, onnx_bytes, onnx_nodes, onnx_nodes, graph_json)

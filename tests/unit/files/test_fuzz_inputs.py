@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import numpy as np
 import pytest
 from fuzz_inputs import run as fuzzer
 
@@ -61,6 +62,8 @@ def _unseen(*_: Any) -> None:
     ("model_images", "pynq_train.graph.image_format._numbers", lambda w, v: tuple(v), "traceback"),
     ("onnx_metadata", "pynq_train.exchange.onnx_metadata._ours", lambda model, form, *_: form,
      "unrefused"),
+    ("data_targets", "pynq_train.train.class_names.check_labels",
+     lambda y, *_: np.ravel(y).astype(int), "unrefused"),
     ("command_line", "pynq_train.train.class_names.check_labels", lambda *_: 1 / 0, "traceback")])
 def test_models_and_images_that_are_taken_against_the_rules_are_noticed(
         kind: str, target: str, planted: Any, outcome: str, monkeypatch: pytest.MonkeyPatch

@@ -53,6 +53,7 @@ CALLS: dict[str, tuple[Callable[[Any], Any], set[str]]] = {
     "fit_float range": (lambda v: fit_float(input_range=v), {"None"}),
     "fit_float loss": (lambda v: fit_float(loss=v), set()),
     "fit_float trainable": (lambda v: fit_float(trainable=v), set()),
+    "Learner loss": (lambda v: pt.Learner(NET, batch=4, loss=v), set()),
     "fit progress": (lambda v: learner().fit(X, Y, progress=v), set()),
     "fit resume": (lambda v: learner().fit(X, Y, progress=False, resume=v), set()),
     "split after": (lambda v: pt.split(NET, after=v, boards=["golden", "golden"]), set()),
