@@ -37,7 +37,8 @@ _X: Reals = np.concatenate([-_FAR[::-1], _NEAR, _FAR])
 """Where functions are compared: bends of all activations, and far from zero."""
 _ERROR = 1e-4 + 1e-5 * np.abs(_X)
 """What foreign constants may be rounded by; both forms of GELU differ by 4.7e-4 at most."""
-_PLAIN = (Relu(), Relu6(), Sigmoid(), Tanh(), Silu(), HardSwish(), Gelu(), Gelu(True))
+_PLAIN: tuple[Activate | Curve, ...] = (Relu(), Relu6(), Sigmoid(), Tanh(), Silu(), HardSwish(),
+                                        Gelu(), Gelu(True))
 _STEP = 2.0**-5
 
 
@@ -47,7 +48,7 @@ class Step:
 
     Attributes:
         args: what it reads: a float is a number, anything else names a value.
-        compute: returns float64 results from as many arrays or floats.
+        compute: returns results from as many arrays of float64, of one element for numbers.
         known: it is an activation that the importer reads by itself.
     """
 
@@ -107,7 +108,7 @@ def formulas(steps: Mapping[Any, Step]) -> dict[Hashable, Formula]:
 def _sources(name: Hashable, steps: Mapping[Any, Step], place: Mapping[Any, int]
              ) -> Iterator[tuple[Hashable, list[Hashable]]]:
     """Yield values that a step depends on alone, nearest first, and the steps behind each."""
-    front, done = {name}, []
+    front, done = {name}, list[Hashable]()
     while len(done) < MAX_STEPS:
         last = max((one for one in front if one in steps), key=place.__getitem__, default=None)
         if last is None:
@@ -125,10 +126,11 @@ def _activation(name: Hashable, source: Hashable, inner: Sequence[Hashable],
     values: dict[Any, Any] = {source: _X}
     with np.errstate(all="ignore"):
         for one in sorted(inner, key=list(steps).index):
-            values[one] = steps[one].compute(*(arg if isinstance(arg, float) else values[arg]
-                                               for arg in steps[one].args))
+            values[one] = steps[one].compute(*(np.asarray(
+                arg if isinstance(arg, float) else values[arg]) for arg in steps[one].args))
         result = np.broadcast_to(np.asarray(values[name], np.float64), _X.shape)
-        return next((op for op in (*_PLAIN, *_fitted(result))
+        some: list[Activate | Curve] = [*_PLAIN, *_fitted(result)]
+        return next((op for op in some
                      if (np.abs(_values(op) - result) <= _ERROR).all()), None)
 
 

@@ -1,9 +1,10 @@
-"""Activations that ONNX files spell out, such as GELU before operator set 20: joined to one node."""
+"""Activations that ONNX files spell out, such as GELU before operator set 20, as one node each."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial, reduce
 from typing import Any
 
 import numpy as np
@@ -98,33 +99,39 @@ def _step(node: Any, known: Mapping[str, Array], helper: Any) -> Step | None:
     """Return what a node computes element by element, None if it computes something else."""
     if node.domain not in _DOMAINS or len(node.output) != 1:
         return None
-    kind = node.op_type
+    kind, names = node.op_type, list(node.input)
     attributes = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    known_alone = kind == "Clip" or kind in _ACTIVATIONS
+    compute: Callable[..., Any]
     if kind == "Clip":
-        names = [*node.input, "", ""][:3]
-        ends = [attributes.get(label, fill) if not name else name for name, label, fill in zip(
+        names = [*names, "", ""][:3]
+        names[1:] = [name or attributes.get(label, fill) for name, label, fill in zip(
             names[1:], ("min", "max"), (-np.inf, np.inf))]
-        args = _args([names[0], *ends], known)
-        return args and Step(args, lambda x, low, top: np.minimum(np.maximum(x, low), top), True)
-    if kind in _ACTIVATIONS:
+        compute = _clip
+    elif kind in _ACTIVATIONS:
         curve = _ACTIVATIONS[kind](lambda name, default: float(attributes.get(name, default)))
-        args = _args(node.input, known)
-        return args and Step(args, (lambda x: np.maximum(x, 0)) if curve is None else
-                             lambda x: curve.value(np.asarray(x, np.float64)), True)
-    if kind in _MANY:
-        args, function = _args(node.input, known), _MANY[kind]
+        compute = _relu if curve is None else curve.value
+    elif kind in _MANY:
+        compute = partial(_joined, _MANY[kind])
+    elif kind in _FUNCTIONS:
+        names = names[:1] if kind in _TYPES else names
+        compute = _FUNCTIONS[kind]
+    else:
+        return None
+    args = _args(names, known, whole=kind in ("Pow", "Cast", "CastLike"))
+    return None if args is None else Step(args, compute, known_alone)
 
-        def joined(first: Any, *others: Any) -> Any:
-            for other in others:
-                first = function(first, other)
-            return first
 
-        return args and Step(args, joined)
-    if kind in _FUNCTIONS:
-        args = _args(node.input[:1] if kind in _TYPES else node.input, known,
-                     whole=kind in ("Pow", "Cast", "CastLike"))
-        return args and Step(args, _FUNCTIONS[kind])
-    return None
+def _clip(x: Any, low: Any, top: Any) -> Any:
+    return np.minimum(np.maximum(x, low), top)
+
+
+def _relu(x: Any) -> Any:
+    return np.maximum(x, 0)
+
+
+def _joined(function: Callable[..., Any], *values: Any) -> Any:
+    return reduce(function, values)
 
 
 def _args(inputs: Sequence[Any], known: Mapping[str, Array], whole: bool = False
