@@ -68,7 +68,9 @@ def _gelu(number: Numbers) -> Curve:
 
 
 def _onnx_hard_sigmoid(number: Numbers) -> Curve:
-    return HardSigmoid(_slope(number("alpha", 1, 0.2), "an alpha of"),
+    alpha = _slope(number("alpha", 1, 0.2), "an alpha of")
+    # A file holds a sixth as float32.
+    return HardSigmoid(_SIXTH if abs(alpha - _SIXTH) < 1e-6 else alpha,
                        float(number("beta", 2, 0.5)))
 
 

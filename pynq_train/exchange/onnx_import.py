@@ -15,6 +15,7 @@ from pynq_train.errors import BadInput, UnsupportedModel
 from pynq_train.exchange.draft import Draft, Refused, Value
 from pynq_train.exchange.file_kinds import ONNX, refuse_other_kinds
 from pynq_train.exchange.onnx_constants import computed
+from pynq_train.exchange.onnx_formulas import join_formulas
 from pynq_train.exchange.onnx_group_norms import join_group_norms
 from pynq_train.exchange.onnx_metadata import with_metadata
 from pynq_train.exchange.onnx_nodes import INSTEAD, NODES, Node, computes_with_batch
@@ -103,11 +104,13 @@ def from_proto(proto: Any, name: str) -> Model:
     shape, axes, images = _input_shape(name, inputs[0])
     draft = Draft(shape, name, flat=axes == 2, line=axes == 3, images=images)
     values: dict[str, Value | None] = {inputs[0].name: draft.input}
-    readers = Counter(text for node in graph.node for text in node.input)
+    nodes = join_formulas(join_group_norms(graph, constants), constants,
+                          {entry.name for entry in graph.output})
+    readers = Counter(text for node in nodes for text in node.input)
     opset = max((entry.version for entry in proto.opset_import if entry.domain in _DOMAINS),
                 default=1)
     shapes: dict[str, tuple[int, ...]] | None = None
-    for at, proto_node in enumerate(join_group_norms(graph, constants)):
+    for at, proto_node in enumerate(nodes):
         node = Node(proto_node, draft, values, constants, helper, readers, opset,
                     graph.output[0].name)
         refusal: Refused | None = None

@@ -26,7 +26,7 @@ GRAPHS = {**NETWORKS, **CONCATENATED, **{name: zoo.get(name) for name in zoo.nam
 
 
 def runtime(path: Path, x: np.ndarray) -> np.ndarray:
-    """Logits that ONNX Runtime computes, one thread."""
+    """Logits that ONNX Runtime computes, one thread; images of one pixel are vectors there."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -34,7 +34,9 @@ def runtime(path: Path, x: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(str(path), options, ["CPUExecutionProvider"])
     if len(session.get_inputs()[0].shape) == 2:  # networks of vectors
         x = x.reshape(len(x), -1)
-    result: np.ndarray = session.run(["logits"], {"input": x.astype(np.float32)})[0]
+    axes = len(session.get_inputs()[0].shape)
+    fed = x.astype(np.float32).reshape(x.shape[:axes] if x.shape[2:] == (1, 1) else x.shape)
+    result: np.ndarray = session.run(["logits"], {"input": fed})[0]
     return result
 
 

@@ -100,13 +100,20 @@ def test_constants_in_front_belong_to_the_images(tmp_path: Path, kind: str, inpu
 
 @pytest.mark.parametrize(("kind", "inputs", "text"), [
     ("Div", "x k", "divides by 0: divide by deviations above 0"), ("Div", "k x", "(Div)"),
-    ("Sub", "k x", "(Sub)"), ("Mul", "x k", "(Mul)"), ("Mul", "x x", "(Mul)")])
+    ("Sub", "k x", "(Sub)"), ("Mul", "x k", "(Mul)")])
 def test_constants_that_are_no_normalisation(tmp_path: Path, kind: str, inputs: str, text: str
                                              ) -> None:
     after, more = tail("c")
     path = written(tmp_path, [node(kind, inputs, "z"), node("Conv", "z w", "c"), *after],
                    {"w": CONV, "k": np.zeros(1, np.float32), **more})
     assert text in refused(path)
+
+
+def test_the_images_times_themselves_are_a_product(tmp_path: Path) -> None:
+    after, more = tail("c")
+    path = written(tmp_path, [node("Mul", "x x", "z"), node("Conv", "z w", "c"), *after],
+                   {"w": CONV, **more})
+    assert [op.kind for op in same(path, X).graph.ops][:2] == ["multiply", "conv"]
 
 
 def test_a_concatenation_of_one_map_is_that_map(tmp_path: Path) -> None:

@@ -60,11 +60,12 @@ SAME = {
     "contiguous": lambda y: y.contiguous(), "permute back": lambda y: y.permute(0, 2, 3, 1).permute(
         (0, 3, 1, 2)), "softmax": lambda y: y, "dropout off": lambda y: functional.dropout(
         y, 0.5, False), "dropout 0": lambda y: functional.dropout(y, p=0.0),
+    "mul": lambda y: y * y,
 }
 REFUSED = {
     "add 1": (lambda y: y + 1.0, "adds something else than two maps"),
     "add alpha=2": (lambda y: torch.add(y, y, alpha=2), "adds something else than two maps"),
-    "mul": (lambda y: y * y, "(mul)"), "div": (lambda y: y / 2.0, "(truediv)"),
+    "div": (lambda y: y / 2.0, "(truediv)"),
     "cat rows": (lambda y: torch.cat([y, y], 2), "joins along axis 2: join channels, dim=1"),
     "cat images": (lambda y: torch.cat([y, y]), "joins along axis 0: join channels"),
     "cat a constant": (lambda y: torch.cat([y, torch.zeros(1, 1, 8, 8)], 1), "joins something"),
