@@ -212,7 +212,7 @@ def test_demo_on_golden(tmp_path: Path, capsys: Capture) -> None:
 
 @pytest.mark.parametrize(("arguments", "code", "text"), [
     (["train", "--model", "dgits", "--data", "DATA"], 2,
-     "unknown network 'dgits': expected one of 1x, autoencoder_640, autoencoder_conv, digits, ds_cnn, "),
+     "unknown network 'dgits': expected one of 1x, autoencoder_640, autoencoder_conv, "),
     (["train", "--model", "/none/x.safetensors", "--data", "DATA"], 2,
      "model file '/none/x.safetensors' does not exist; check the path"),
     (["train", "--model", "digits", "--data", "/none.npz"], 2,
@@ -236,7 +236,8 @@ def test_demo_on_golden(tmp_path: Path, capsys: Capture) -> None:
     (["plan", "1x", "--batch", "4096"], 3,
      "use a mini-batch of at most 128 images"),
     (["plan", "vgg"], 2, "unknown network 'vgg'"),
-    (["verify", "--net", "nothing"], 2, "unknown network 'nothing': expected one of 1x, autoencoder_640, "),
+    (["verify", "--net", "nothing"], 2,
+     "unknown network 'nothing': expected one of 1x, autoencoder_640, "),
     (["fly"], 2, "invalid choice: 'fly'"),
     ([], 2, "the following arguments are required: COMMAND"),
 ])

@@ -136,7 +136,8 @@ def test_roofline_of_predictions_and_of_a_benchmark(
 
 
 @pytest.mark.parametrize(("arguments", "code", "text"), [
-    (["bench", "1y"], 2, "unknown network '1y': expected one of 1x, alexnet-conv, autoencoder_640, "),
+    (["bench", "1y"], 2,
+     "unknown network '1y': expected one of 1x, alexnet-conv, autoencoder_640, "),
     (["bench", "1x", "--board", "golden"], 2, "unknown board 'golden': expected one of aup-zu3, "),
     (["bench", "1x", "--layers", "conv7"], 2, "unknown layer 'conv7': expected one of conv1, "),
     (["bench", "1x", "--momentum", "1"], 2,
