@@ -13,8 +13,10 @@ from pynq_train.errors import BadInput, ModelWarning, UnsupportedModel
 from pynq_train.exchange import torch_channels, torch_nodes
 from pynq_train.exchange.curves import TORCH_INPLACE
 from pynq_train.exchange.draft import Draft, Refused, Value
+from pynq_train.exchange.formulas import Formula
 from pynq_train.exchange.packages import need
 from pynq_train.exchange.torch_call import Call
+from pynq_train.exchange.torch_formulas import spelled_out
 from pynq_train.exchange.torch_hooks import checked_module
 from pynq_train.exchange.torch_nodes import INSTEAD
 from pynq_train.exchange.windows import MISFITS, refused_for
@@ -39,6 +41,8 @@ _VIEWS = {"view", "reshape", "flatten", "Flatten", "squeeze", "unsqueeze", "cont
 _WITH_WEIGHTS = {"conv2d", "linear", "batchnorm2d", "batchnorm1d", "groupnorm", "layernorm"}
 _LEARNS = "pynq_train.learns"
 """Note of a node: whether gradients flow through it."""
+_STALE = ("reads a view of a tensor that was changed in place since",
+          "use operations that are not in place (inplace=False, x = x + y)")
 _INPLACE = {"relu": 1, "relu6": 1, "hardtanh": 3, "dropout": 3, **TORCH_INPLACE}
 """Place of the argument ``inplace`` in functions."""
 
@@ -112,6 +116,7 @@ class _Reading:
         self.traced = traced
         self._torch, self._fx, self._draft, self._example = torch, fx, draft, example
         self._modules = dict(traced.named_modules())
+        self._formulas, self._dropped = spelled_out(torch, traced)
         self._checked: dict[Any, Any] = {}
         self._values: dict[Any, Any] = {}
         self._storage: dict[Any, Any] = {}
@@ -154,6 +159,10 @@ class _Reading:
                                                                "use one input"))
                 return None
             return self._draft.input
+        if node in self._dropped:
+            return None
+        if node in self._formulas:
+            return self._spelled(node, self._formulas[node])
         if node.op == "get_attr":
             return operator.attrgetter(node.target)(self.traced)
         if node.op == "call_module":
@@ -169,8 +178,7 @@ class _Reading:
         ends = all(user.op == "output" for user in node.users)
         try:
             if any(other in self._stale for other in read):
-                raise Refused("reads a view of a tensor that was changed in place since",
-                              "use operations that are not in place (inplace=False, x = x + y)")
+                raise Refused(*_STALE)
             plain = known and not any(isinstance(self._values[other], Value) for other in read)
             if plain and node.target in _ARITHMETIC:
                 return node.target(*self._given(arguments.args, node))
@@ -196,6 +204,21 @@ class _Reading:
         if isinstance(made, Value) and read and _in_place(node, kind, target, call):
             self._changed(node, read[0], made)
         return made
+
+    def _spelled(self, node: Any, formula: Formula) -> Value | None:
+        """Return what an activation yields that is spelled out; None behind a refused node."""
+        source = self._values[formula.source]
+        if source is None:
+            return None
+        try:
+            if formula.source in self._stale:
+                raise Refused(*_STALE)
+            if not isinstance(source, Value):
+                raise Refused("reads no tensor of the network", "compute it outside the network")
+            return self._draft.add(formula.op, source, label=node.name)
+        except Refused as refused:
+            self._draft.refuse(node.name, formula.op.kind, refused)
+            return self._stand_in(node)
 
     def _given(self, arguments: Any, node: Any) -> Any:
         """Return arguments with what their nodes yield."""

@@ -11,7 +11,7 @@ import pytest
 from pynq_train.exchange import torch_channels
 from pynq_train.exchange import torch_nodes as module
 from pynq_train.exchange.draft import Draft
-from pynq_train.exchange.torch_call import Call
+from pynq_train.exchange.torch_call import Call, array_of, frozen_of
 from pynq_train.exchange.values import BATCH, Value
 from pynq_train.exchange.windows import Refused
 from pynq_train.graph.graph import INPUT
@@ -85,8 +85,8 @@ def test_arguments_by_place_or_name() -> None:
     ("complex", "has weights of type ")])
 def test_tensors_without_plain_numbers(kind: str, text: str) -> None:
     with pytest.raises(Refused, match=text):
-        module._array(Tensor([1.0], **{kind: True}))
-    assert module._array(Tensor([1.5])).tolist() == [1.5] and module._array(None) is None
+        array_of(Tensor([1.0], **{kind: True}))
+    assert array_of(Tensor([1.5])).tolist() == [1.5] and array_of(None) is None
 
 
 @pytest.mark.parametrize(("weight", "bias", "frozen"), [
@@ -94,7 +94,7 @@ def test_tensors_without_plain_numbers(kind: str, text: str) -> None:
     (True, None, ["bias"]), (None, None, ["weight", "bias"])])
 def test_what_does_not_learn(weight: bool | None, bias: bool | None, frozen: list[str]) -> None:
     made = [None if one is None else Tensor([1.0], learns=one) for one in (weight, bias)]
-    assert module._frozen(*made) == frozen
+    assert frozen_of(*made) == frozen
 
 
 @pytest.mark.parametrize("axes", [1, 2, 5])
