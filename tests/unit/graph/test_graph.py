@@ -187,8 +187,8 @@ def test_invalid_json() -> None:
 
 
 def test_unknown_network_suggests_and_lists() -> None:
-    text = ("one of 1x, autoencoder_640, autoencoder_conv, digits, ds_cnn, ds_cnn_s, lenet5, .*sensors_1d, unet_small, vgg16; "
-            "did you mean 'lenet5'")
+    text = ("one of 1x, autoencoder_640, autoencoder_conv, digits, ds_cnn, ds_cnn_s, lenet5, "
+            ".*sensors_1d, unet_small, vgg16; did you mean 'lenet5'")
     with pytest.raises(UnknownName, match=text):
         zoo.get("lenet")
 
