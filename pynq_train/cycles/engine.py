@@ -222,7 +222,7 @@ class Engine:
             asked = 0
             at = clock.now + FETCH_CYCLES
             while left:
-                stream.ask(at + asked, min(left, BURST_BEATS))
+                stream.ask(at + asked, min(left, BURST_BEATS), left > BURST_BEATS)
                 left -= min(left, BURST_BEATS)
                 asked += 1
             while not stream.came:

@@ -48,12 +48,14 @@ class ReadBurst(Burst):
         earliest: cycle from which it may be issued.
         reader: who takes its words.
         row: row that the reader must have taken in before; negative: none.
+        close: from its last word to an address that takes its place among those outstanding.
     """
 
-    __slots__ = ("earliest", "reader", "row")
+    __slots__ = ("close", "earliest", "reader", "row")
 
-    def __init__(self, earliest: int, beats: int, reader: Reader, row: int) -> None:
+    def __init__(self, earliest: int, beats: int, reader: Reader, row: int, close: int) -> None:
         super().__init__(beats)
+        self.close = close
         self.earliest = earliest
         self.reader = reader
         self.row = row
@@ -95,12 +97,10 @@ class ReadPort(ReadingPort):
         waiting: requests that have not been issued.
         room: wakes when few requests wait.
         beats: words that have been read so far.
-        close_cycles: from a burst's last word to an address that takes its place.
     """
 
     def __init__(self, clock: Clock, dram: Dram) -> None:
         super().__init__()
-        self.close_cycles = CLOSE_CYCLES
         self._clock = clock
         self._dram = dram
         dram.readers.append(self)
@@ -127,7 +127,7 @@ class ReadPort(ReadingPort):
         It is issued in ``earliest`` or later and, with ``row`` >= 0, not before the reader has
         taken in that row: the reader's own queue of rows must not overflow.
         """
-        self._queue.append(ReadBurst(earliest, beats, reader, row))
+        self._queue.append(ReadBurst(earliest, beats, reader, row, CLOSE_CYCLES))
         self.waiting += 1
         if self.waiting == 1:
             self.pump()
@@ -208,11 +208,11 @@ class ReadPort(ReadingPort):
 
     def ended(self, burst: Burst, last: int) -> None:
         """Note that the last word of a burst taken from ``due`` is on the port in ``last``."""
-        beats = burst.beats
+        beats, own = burst.beats, cast(ReadBurst, burst)
         self.free = float(last + self._pause)
         self.beats += beats
-        self._closes.add(last + self.close_cycles, 1, self.waiting > 0)
-        cast(ReadBurst, burst).reader.arrive(last - beats + 1 + QUEUE_CYCLES, beats)
+        self._closes.add(last + own.close, 1, self.waiting > 0)
+        own.reader.arrive(last - beats + 1 + QUEUE_CYCLES, beats)
 
     def _close(self, count: int) -> None:
         """Make places among the outstanding bursts free again."""
@@ -233,7 +233,6 @@ class SharedReadPort(ReadPort):
 
     def __init__(self, clock: Clock, dram: Dram) -> None:
         super().__init__(clock, dram)
-        self.close_cycles += ARBITER_CYCLES
         self._queues: list[list[ReadBurst]] = []
         self._turns: list[list[int]] = []
         self._last = 0
@@ -246,9 +245,15 @@ class SharedReadPort(ReadPort):
         self._turns = [order[last + 1:] + order[:last + 1] for last in range(len(order))]
         return len(self._queues) - 1
 
-    def ask_for(self, unit: int, earliest: int, beats: int, reader: Reader) -> None:
-        """Request a burst of ``beats`` words for unit ``unit``, issued in ``earliest`` or later."""
-        self._queues[unit].append(ReadBurst(earliest, beats, reader, -1))
+    def ask_for(self, unit: int, earliest: int, beats: int, reader: Reader,
+                inside: bool = False) -> None:
+        """Request a burst of ``beats`` words for unit ``unit``, issued in ``earliest`` or later.
+
+        ``inside``: other bursts of the same run follow, which the arbiter remembers once, until its
+        last word.
+        """
+        close = CLOSE_CYCLES if inside else CLOSE_CYCLES + ARBITER_CYCLES
+        self._queues[unit].append(ReadBurst(earliest, beats, reader, -1, close))
         self.waiting += 1
         self.pump()
         if self.waiting:

@@ -45,9 +45,12 @@ class Stream(Reader):
         self.came: list[int] = []
         self.signal = Condition(clock)
 
-    def ask(self, cycle: int, beats: int) -> None:
-        """Request one burst of ``beats`` words in ``cycle`` or later."""
-        self._port.ask_for(self._unit, cycle, beats, self)
+    def ask(self, cycle: int, beats: int, inside: bool = False) -> None:
+        """Request one burst of ``beats`` words in ``cycle`` or later.
+
+        ``inside``: as of :meth:`.SharedReadPort.ask_for`.
+        """
+        self._port.ask_for(self._unit, cycle, beats, self, inside)
 
     def arrive(self, cycle: int, beats: int) -> None:
         """Take note that the words of one burst come from ``cycle`` on."""

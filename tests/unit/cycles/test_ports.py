@@ -10,6 +10,7 @@ import pytest
 from pynq_train.cycles.dram import READ_FIFO_WORDS, Dram
 from pynq_train.cycles.kernel import NEVER, Clock, Steps
 from pynq_train.cycles.ports import (
+    ARBITER_CYCLES,
     ReadBurst,
     Reader,
     ReadPort,
@@ -238,3 +239,19 @@ def test_a_clock_without_actions_has_no_next_one() -> None:
     assert clock.next() == 3
     clock.run()
     assert clock.next() == NEVER and clock.now == 5
+
+
+def test_the_arbiter_remembers_a_run_of_many_bursts_once() -> None:
+    """Inside a run a burst's place is free again as at a port without an arbiter."""
+    def first_behind(inside: bool) -> int:
+        clock, reader = Clock(), Slow()
+        port = NotedShared(clock, Dram(clock, MEMORY))
+        port.issues = []
+        port.unit()
+        most = MEMORY.outstanding_bursts
+        for _ in range(most + 1):
+            port.ask_for(0, 0, 1, reader, inside)
+        clock.run()
+        return port.issues[most]
+
+    assert first_behind(False) - first_behind(True) == ARBITER_CYCLES
