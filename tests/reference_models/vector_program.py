@@ -27,7 +27,7 @@ from pynq_train.hw.commands import (
     pack_params,
 )
 from pynq_train.hw.config import HwConfig
-from pynq_train.hw.norm import NormProgram
+from pynq_train.hw.norm import GROUPED, NormProgram
 from pynq_train.hw.words import TENSOR_ALIGN_BYTES, WORD_BYTES
 from pynq_train.program.program import Program, Region
 
@@ -90,7 +90,9 @@ def random_program(rng: random.Random, config: HwConfig, count: int, norms: floa
             params += pack_params(Opcode.POOL, {"shift": rng.choice((0, 1, rng.randint(0, 20)))})
             continue
         if rng.random() < norms:
-            parts = rng.randint(1, MAX_PARTS)
+            norm = NormProgram(rng.randrange(len(NormProgram)))
+            # Groups have sums of their own for each image, which no other part adds to.
+            parts = 1 if norm in GROUPED else rng.randint(1, MAX_PARTS)
             own = arena.take(f"parts{number}", MAX_PARTS * (64 * blocks + 64))
             if sums and rng.random() < 0.5:
                 parts, own = 1, rng.choice(sums)
@@ -98,7 +100,7 @@ def random_program(rng: random.Random, config: HwConfig, count: int, norms: floa
                   **{name: arena.take(f"{name}{number}", 64 * blocks + 128)
                      for name in ("masters", "gradients")}}
             fields, descriptor, initial = norm_cases.random_case(
-                rng, NormProgram(rng.randrange(len(NormProgram))), blocks, parts, at)
+                rng, norm, blocks, parts, at)
             content.update(initial)
             descriptors += pack_descriptor(described({**fields, **head}))
             params += pack_params(Opcode.NORM, descriptor)
