@@ -109,6 +109,10 @@ def _inputs(memory: ArenaViews, d: Fields, program: NormProgram,
                     else ("the running statistics", d["gn.running"]))
     pair = memory.view(name, offset, (blocks, 2, lanes), np.int64)
     words = (Scratch.MEAN, Scratch.RECIPROCAL) if back else (Scratch.RUN_MEAN, Scratch.RUN_VAR)
+    if d["gn.group"]:
+        # The channels of a group that stand in one word have the statistics of the first of them.
+        own = min(d["gn.group"], lanes)
+        pair = np.repeat(pair[:, :, ::own], own, axis=2)
     found[words[0]], found[words[1]] = pair[:, 0], pair[:, 1]
     return found
 
