@@ -8,14 +8,14 @@ segments describe it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pynq_train.errors import BadInput
+from pynq_train.fixed.functions import exp, expm1, tanh
 from pynq_train.graph.shapes import Shape, require_number
 
 FloatArray = npt.NDArray[np.float32]
@@ -31,24 +31,6 @@ class Line(NamedTuple):
 
     slope: float
     offset: float
-
-
-_FEW = 1 << 14
-"""Values up to which a function is computed one by one, as for tables."""
-_NUMPYS: dict[Any, Callable[[Any], Any]] = {
-    math.exp: np.exp, math.expm1: np.expm1, math.tanh: np.tanh}
-
-
-def _each(function: Callable[[float], float], x: Any) -> Any:
-    """Return a function of many values, equal on all machines where they are few: tables are.
-
-    NumPy's own functions differ in the last bit from version to version.
-    """
-    if np.size(x) > _FEW:
-        return _NUMPYS[function](x)
-    values = np.asarray(x)
-    each = [function(one) for one in values.ravel().tolist()]
-    return np.array(each, values.dtype).reshape(values.shape)
 
 
 @dataclass(frozen=True)
@@ -108,7 +90,7 @@ _FLAT, _ONE, _SELF = Line(0, 0), Line(0, 1), Line(1, 0)
 
 def _sigmoid(x: Reals) -> Reals:
     # The exponential of a magnitude never overflows.
-    small = _each(math.exp, -np.abs(x))
+    small = exp(-np.abs(x))
     return np.where(x >= 0, 1 / (1 + small), small / (1 + small))
 
 
@@ -178,11 +160,11 @@ class Elu(Curve):
 
     def value(self, x: Reals) -> Reals:
         """Return its values."""
-        return np.where(x >= 0, x, self.alpha * _each(math.expm1, np.minimum(x, 0)))
+        return np.where(x >= 0, x, self.alpha * expm1(np.minimum(x, 0)))
 
     def derivative(self, x: Reals) -> Reals:
         """Return its derivatives."""
-        return np.where(x >= 0, 1.0, self.alpha * _each(math.exp, np.minimum(x, 0)))
+        return np.where(x >= 0, 1.0, self.alpha * exp(np.minimum(x, 0)))
 
 
 @dataclass(frozen=True)
@@ -228,7 +210,7 @@ class Tanh(Curve):
 
     def value(self, x: Reals) -> Reals:
         """Return its values."""
-        return _each(math.tanh, x)
+        return tanh(x)
 
     def derivative(self, x: Reals) -> Reals:
         """Return 1 - t * t."""
@@ -293,7 +275,7 @@ class Gelu(Curve):
 
     def _probability(self, x: Reals) -> Reals:
         if self.tanh:
-            return 0.5 * (1 + _each(math.tanh, self._inner(np.clip(x, -20, 20))))
+            return 0.5 * (1 + tanh(self._inner(np.clip(x, -20, 20))))
         return _normal(x)
 
     def derivative(self, x: Reals) -> Reals:
@@ -301,10 +283,10 @@ class Gelu(Curve):
         if self.tanh:
             near = np.clip(x, -20, 20)
             bend = math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * near**2)
-            t = _each(math.tanh, self._inner(near))
+            t = tanh(self._inner(near))
             return 0.5 * (1 + t) + 0.5 * near * (1 - t * t) * bend
         near = np.clip(x, -30, 30)
-        return _normal(x) + near * _each(math.exp, -near * near / 2) / math.sqrt(2 * math.pi)
+        return _normal(x) + near * exp(-near * near / 2) / math.sqrt(2 * math.pi)
 
 
 def _normal(x: Reals) -> Reals:
