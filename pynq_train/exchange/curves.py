@@ -30,6 +30,8 @@ from pynq_train.graph.ops import Multiply
 _KERAS3 = "keras.src.activations.activations"
 """Module of the functions of Keras 3; those of Keras 2 stand elsewhere."""
 _SIXTH = 1 / 6
+_ROUNDED = 1e-6
+"""How far float32 puts a sixth from itself, and some more."""
 Numbers = Callable[..., Any]
 CurveReader = Callable[[Numbers], Curve]
 
@@ -44,6 +46,11 @@ def _slope(value: Any, what: str) -> float:
     if not abs(number) < SLOPE_LIMIT:
         raise Refused(f"has {what} {number:g}", f"use one between -{SLOPE_LIMIT} and {SLOPE_LIMIT}")
     return number
+
+
+def with_sixth(number: float) -> float:
+    """Return a number, or the sixth that was meant: files hold one as float32."""
+    return _SIXTH if abs(number - _SIXTH) < _ROUNDED else number
 
 
 def leaky(*names: str, default: float) -> CurveReader:
@@ -69,9 +76,7 @@ def _gelu(number: Numbers) -> Curve:
 
 def _onnx_hard_sigmoid(number: Numbers) -> Curve:
     alpha = _slope(number("alpha", 1, 0.2), "an alpha of")
-    # A file holds a sixth as float32.
-    return HardSigmoid(_SIXTH if abs(alpha - _SIXTH) < 1e-6 else alpha,
-                       float(number("beta", 2, 0.5)))
+    return HardSigmoid(with_sixth(alpha), float(number("beta", 2, 0.5)))
 
 
 def _keras_hard_sigmoid(number: Numbers) -> Curve:
@@ -135,7 +140,7 @@ def multiply(draft: Draft, first: Value, second: Value, label: str) -> Value:
             continue
         if isinstance(op, Sigmoid):
             return draft.add(Silu(), value, label=label)
-        if (isinstance(op, HardSigmoid) and abs(op.alpha - _SIXTH) < 1e-6 and op.beta == 0.5):
+        if isinstance(op, HardSigmoid) and with_sixth(op.alpha) == _SIXTH and op.beta == 0.5:
             return draft.add(HardSwish(), value, label=label)
     if first.flat != second.flat:
         raise Refused("multiplies a map and a vector", "give the vector the axes (n, c, 1, 1)")

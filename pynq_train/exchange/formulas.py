@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from pynq_train.exchange.curves import with_sixth
 from pynq_train.graph.activation import Activate, Relu, Relu6
 from pynq_train.graph.curves import (
     SLOPE_LIMIT,
@@ -153,7 +154,7 @@ def _fitted(result: Reals) -> list[Curve]:
     if 0 < abs(alpha) < SLOPE_LIMIT:
         made.append(Elu(_short(alpha)))
     if 1 / 64 <= rise < SLOPE_LIMIT and 0 <= zero <= 1:
-        made.append(HardSigmoid(1 / 6 if abs(rise - 1 / 6) < 1e-6 else _short(rise), _short(zero)))
+        made.append(HardSigmoid(with_sixth(_short(rise)), _short(zero)))
     return made
 
 

@@ -79,12 +79,17 @@ Forward = Callable[[Site, Maps, Mode], tuple[FloatArray, Any]]
 Backward = Callable[[Site, Any, FloatArray, bool], Back]
 
 
+def _biased(out: FloatArray, params: LayerParams) -> FloatArray:
+    """Add the bias, if there is one, to an output whose last axis are the channels."""
+    if params.bias is not None:
+        out += params.bias
+    return out
+
+
 def _conv(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
     params = _of(site)
     out = ConvSite.of(site.op, site.in_shapes[0]).forward(xs[0], params.weight)
-    if params.bias is not None:
-        out += params.bias
-    return out, xs[0]
+    return _biased(out, params), xs[0]
 
 
 def _conv_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool) -> Back:
@@ -96,9 +101,7 @@ def _conv_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool) -> Back:
 def _conv_transpose(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
     params = _of(site)
     out = ConvSite.mirrored(site.op, site.in_shapes[0]).input_gradient(xs[0], params.weight)
-    if params.bias is not None:
-        out += params.bias
-    return out, xs[0]
+    return _biased(out, params), xs[0]
 
 
 def _conv_transpose_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool) -> Back:
@@ -110,10 +113,7 @@ def _conv_transpose_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool)
 def _dense(site: Site, xs: Maps, mode: Mode) -> tuple[FloatArray, Any]:
     params = _of(site)
     x = xs[0].reshape(len(xs[0]), -1)
-    out = x @ params.weight.T
-    if params.bias is not None:
-        out += params.bias
-    return out[:, None, None, :], x
+    return _biased(x @ params.weight.T, params)[:, None, None, :], x
 
 
 def _dense_back(site: Site, x: FloatArray, g: FloatArray, wanted: bool) -> Back:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from reference_models.float_course import follow_float32
 
 import pynq_train as pt
 from pynq_train.errors import BadInput, DoesNotFit, UnsupportedModel
@@ -33,15 +34,6 @@ GRAPH = Graph.build((2, 6, 8), [
     AvgPool((1, 2), (1, 2)), Dense(3)], "decoder")
 
 
-def data(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images whose brightest third of columns is the label."""
-    y = rng.integers(0, 3, count)
-    x = rng.normal(size=(count, *GRAPH.input_shape)) * 0.2
-    for image, label in zip(x, y):
-        image[:, :, 2 * label:2 * label + 3] += 1
-    return x.astype(np.float32), y
-
-
 def moved(graph: Graph, trainable: str | list[str]) -> dict[str, tuple[float, float]]:
     """By parameter, of one step: how far float32 moves it, and how far the engine's is from that.
     """
@@ -66,15 +58,7 @@ def moved(graph: Graph, trainable: str | list[str]) -> dict[str, tuple[float, fl
 
 
 def test_steps_follow_float32(rng: np.random.Generator) -> None:
-    x, y = data(rng, 96)
-    learner = pt.Learner(GRAPH, optimizer=pt.SGD(lr=0.03), batch=8)
-    learner.calibrate(x[:16])
-    history = learner.fit(x, y, progress=False)
-    twin = pt.fit_float(GRAPH, x, y, optimizer=pt.SGD(lr=0.03), batch=8)
-    np.testing.assert_allclose(history.batch_losses, twin.batch_losses, atol=0.03)
-    assert history.batch_losses[-1] < 0.7 * history.batch_losses[0]
-    np.testing.assert_allclose(learner.logits(x[:8]),
-                               FloatTrainer(GRAPH, learner.params).logits(x[:8]), atol=0.02)
+    follow_float32(GRAPH, rng, lr=0.03, loss_error=0.03)
 
 
 @pytest.mark.parametrize("op", [

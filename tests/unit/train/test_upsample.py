@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference_models.float_course import bright_thirds, follow_float32
 
 import pynq_train as pt
 from pynq_train.bench.attribution import Share
@@ -37,25 +38,8 @@ GRAPH = Graph.build((2, 6, 8), [
     Relu(), Conv(10, 1), Upsample(2, "up"), Add("sum", ("r", "up")), Relu("s"), Dense(3)])
 
 
-def data(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images whose brightest third of columns is the label."""
-    y = rng.integers(0, 3, count)
-    x = rng.normal(size=(count, *GRAPH.input_shape)) * 0.2
-    for image, label in zip(x, y):
-        image[:, :, 2 * label:2 * label + 3] += 1
-    return x.astype(np.float32), y
-
-
 def test_steps_follow_float32(rng: np.random.Generator) -> None:
-    x, y = data(rng, 96)
-    learner = pt.Learner(GRAPH, optimizer=pt.SGD(lr=0.05), batch=8)
-    learner.calibrate(x[:16])
-    history = learner.fit(x, y, progress=False)
-    twin = pt.fit_float(GRAPH, x, y, optimizer=pt.SGD(lr=0.05), batch=8)
-    np.testing.assert_allclose(history.batch_losses, twin.batch_losses, atol=0.02)
-    assert history.batch_losses[-1] < 0.7 * history.batch_losses[0]
-    np.testing.assert_allclose(learner.logits(x[:8]),
-                               FloatTrainer(GRAPH, learner.params).logits(x[:8]), atol=0.02)
+    follow_float32(GRAPH, rng, lr=0.05, loss_error=0.02)
 
 
 @pytest.mark.parametrize("factor", [2, 3, 4])
@@ -165,7 +149,7 @@ def test_what_is_refused() -> None:
 def test_the_verifier_sees_maps_in_the_wrong_place(planted: Any, monkeypatch: pytest.MonkeyPatch,
                                                    rng: np.random.Generator) -> None:
     """Its schedule has to write where its geometry says."""
-    x, _ = data(rng, 2)
+    x, _ = bright_thirds(GRAPH, rng, 2)
     pt.Learner(GRAPH, batch=2).logits(x)
     monkeypatch.setattr(LayerAddresses, "mirrored", planted)
     with pytest.raises(IllegalProgram):
