@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -85,6 +86,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 def seed(request: pytest.FixtureRequest) -> int:
     """The seed of this run (option --seed)."""
     return int(request.config.getoption("--seed"))
+
+
+@pytest.fixture(autouse=True)
+def _torch_draws_the_same(seed: int) -> None:
+    """PyTorch's own generator starts anew with every test: whichever test ran before it."""
+    if "torch" in sys.modules:  # else it starts from its own constant
+        sys.modules["torch"].manual_seed(seed)
 
 
 @pytest.fixture

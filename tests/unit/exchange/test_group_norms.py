@@ -94,7 +94,8 @@ def test_functions_of_torch(rng: np.random.Generator) -> None:
         def forward(self, x: Any) -> Any:
             functional = torch.nn.functional
             x = functional.group_norm(self.conv(x), 4, self.gamma, bias=self.beta, eps=0.1)
-            x = functional.instance_norm(x, eps=1e-4)
+            # A mean of a normalised map would be zero but for rounding, and then be magnified.
+            x = functional.relu(functional.instance_norm(x, eps=1e-4))
             x = functional.layer_norm(x.mean((2, 3)), (8,), self.gamma)
             return self.out(x)
 
