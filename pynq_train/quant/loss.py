@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from pynq_train.errors import BadInput, UnknownName
 
@@ -92,12 +93,12 @@ class Loss:
                 raise BadInput(name, expected=f"none with {self.kind}", found=given,
                                fix="leave it out")
 
-    @property
+    @cached_property
     def numbers(self) -> bool:
         """Whether targets are numbers of any size: of a regression or reconstruction."""
         return self.kind == HUBER or (self.mse and self.values)
 
-    @property
+    @cached_property
     def on_host(self) -> bool:
         """Whether the host computes it, between the halves of a step; else the softmax unit."""
         return bool(self.numbers or self.kind == BINARY or self.positions > 1 or self.weights

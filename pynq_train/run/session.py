@@ -262,7 +262,7 @@ class Session:
     def _learn_of(self, targets: Array) -> None:
         """Let the policy know of a mini-batch's targets what exponents follow from."""
         loss = of_targets(self.plan.loss, targets)
-        if loss != self._policy.loss:
+        if loss is not self._policy.loss and loss != self._policy.loss:
             self.policy.loss = loss
 
     def _between(self, targets: Array | None, used: StepExponents | None) -> Between | None:
