@@ -38,7 +38,8 @@ def exp(x: Any) -> Reals:
     x = np.clip(np.asarray(x, np.float64), _LEAST, _LARGEST)
     power = np.rint(x * (1 / math.log(2)))
     rest = (x - power * _LN2_HIGH) - power * _LN2_LOW
-    whole = np.where(np.isnan(power), 0, power).astype(np.int64)
+    # C ints: those of 64 bits are not taken where a C long has 32.
+    whole = np.where(np.isnan(power), 0, power).astype(np.intc)
     return np.asarray(np.ldexp(1 + _series(rest), whole))
 
 

@@ -75,7 +75,8 @@ class SoftFloats:
 
     def to_float(self) -> Array:
         """Return the numbers as float64, exactly."""
-        return np.ldexp(np.where(self.sign > 0, -1.0, 1.0) * self.significand, self.exponent)
+        return np.ldexp(np.where(self.sign > 0, -1.0, 1.0) * self.significand,
+                        self.exponent.astype(np.intc))  # C ints, where a C long has 32 bits too
 
     def to_int(self, exponent: int) -> tuple[Array, Array]:
         """Return the numbers as integers in units of ``2**exponent``, truncated towards zero.
@@ -93,7 +94,8 @@ class SoftFloats:
 
     def __neg__(self) -> SoftFloats:
         """Return the numbers with the other sign; zero stays zero."""
-        return _clean(1 - self.sign, self.significand, self.exponent)
+        return _clean(1 - self.sign, self.significand,
+                        self.exponent.astype(np.intc))  # C ints, where a C long has 32 bits too
 
     def __mul__(self, other: SoftFloats) -> SoftFloats:
         """Return the products, truncated to 31 bits."""

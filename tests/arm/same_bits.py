@@ -2,7 +2,8 @@
 
 ``same_bits.py results FOLDER --seeds 1 2``: trains networks of the zoo and random ones on golden
 and prints digests as JSON. ``first`` trains half of the steps and saves a learner in FOLDER;
-``second`` goes on from there; ``whole`` does both without a file in between.
+``second`` goes on from there; ``whole`` does both without a file in between. ``curves`` prints
+digests of the tables of all curves.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import pynq_train as pt
 from pynq_train.check.draw import RandomNet
 from pynq_train.check.random_nets import random_net
 from pynq_train.graph import Graph, zoo
+from pynq_train.graph.curves import CURVES, Elu, Gelu, HardSigmoid, LeakyRelu
+from pynq_train.quant.curves import tables
 from pynq_train.schedule.lower.program import build_evaluation, build_training
 
 ZOO = ("lenet5",)
@@ -81,14 +84,21 @@ def results(net: str | int) -> dict[str, object]:
     }
 
 
+def curves() -> dict[str, str]:
+    """Digests of the tables of curves of every kind, by name and number."""
+    some = [*(kind() for kind in CURVES), LeakyRelu(0.2), Elu(1.3),
+            HardSigmoid(0.2, 0.5), Gelu(tanh=True)]
+    return {f"{number} {curve}": digest([tables(curve)]) for number, curve in enumerate(some)}
+
+
 def main(arguments: list[str]) -> None:
     """Run one part; print its results as one line of JSON."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("part", choices=("results", "first", "second", "whole"))
+    parser.add_argument("part", choices=("results", "curves", "first", "second", "whole"))
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--seeds", type=int, nargs="+", required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[])
     chosen = parser.parse_args(arguments)
-    found: dict[str, object] = {}
+    found: dict[str, object] = dict(curves()) if chosen.part == "curves" else {}
     nets = [*ZOO, *chosen.seeds] if chosen.part == "results" else chosen.seeds
     for net in nets:
         if chosen.part == "results":

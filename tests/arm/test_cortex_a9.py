@@ -27,10 +27,10 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("same_bits.py")
 UNIT_TESTS = (
-    "tests/unit/backends/test_golden.py", "tests/unit/train/test_checkpoint.py",
-    "tests/unit/train/test_learner.py",
+    "tests/unit/fixed/test_functions.py", "tests/unit/backends/test_golden.py",
+    "tests/unit/train/test_checkpoint.py", "tests/unit/train/test_learner.py",
 )
-"""Of golden, checkpoints and learner."""
+"""Of exponential functions, golden, checkpoints and learner."""
 _FROM_TREE = ("-p", "no:cacheprovider", "-o", "addopts=--strict-markers", "-q")
 
 Run = Callable[[Sequence[str | Path]], str]
@@ -123,6 +123,14 @@ def test_golden_has_the_same_bits(arm: Run, here: Run, seed: int, tmp_path: Path
     command: list[str | Path] = [SCRIPT, "results", tmp_path, "--seeds", *seeds]
     wanted = last(here(command))
     assert len(wanted) == 5 and all(len(one) == 6 for one in wanted.values())
+    assert last(arm(command)) == wanted
+
+
+def test_tables_of_curves_have_the_same_bits(arm: Run, here: Run, tmp_path: Path) -> None:
+    """Activations of tables: what computes them rests on no function of this machine's library."""
+    command: list[str | Path] = [SCRIPT, "curves", tmp_path]
+    wanted = last(here(command))
+    assert len(set(wanted.values())) == len(wanted) > 8
     assert last(arm(command)) == wanted
 
 
