@@ -73,8 +73,6 @@ FETCH_CYCLES = 7
 """From the decision to fetch a descriptor to the address of its first burst."""
 PARAM_CYCLES = 6
 """From a descriptor's prefix to the address of its step-block entry."""
-REST_LOOK_CYCLES = 32
-"""How often a resting fetch is asked whether descriptors have retired."""
 RETIRE_CYCLES = 2
 """From the end of a descriptor's last unit to its count at a semaphore."""
 END_CYCLES = 1
@@ -216,8 +214,10 @@ class Engine:
                 yield self._moved
             # With enough descriptors inside, the next fetch can wait: at the start of a program it
             # would only take memory bandwidth away from the first layers.
-            while self._fetched - self._retired >= FETCH_AHEAD and clock.now < rested:
-                yield min(rested, clock.now + REST_LOOK_CYCLES)
+            if self._fetched - self._retired >= FETCH_AHEAD and clock.now < rested:
+                clock.at(rested, self._moved.wake)
+                while self._fetched - self._retired >= FETCH_AHEAD and clock.now < rested:
+                    yield self._moved
             left = last.first + last.words
             asked = 0
             at = clock.now + FETCH_CYCLES
