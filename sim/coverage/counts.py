@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _POINT = re.compile(r"^C '(.*)' (\d+)$")
+_STILL = re.compile(r"(_unused|_pad|\.gap)\d*(\[|:|\.)")
+"""Names of bits that nothing drives or reads: what a part leaves open, gaps between fields."""
 
 
 @dataclass(frozen=True, order=True)
@@ -50,11 +52,15 @@ def points(text: str) -> Iterator[tuple[Point, int]]:
 
 
 def merged(files: Iterable[Path], design: frozenset[str]) -> dict[Point, int]:
-    """Counts of several runs, added up, of the design's files alone."""
+    """Counts of several runs, added up, of the design's files alone.
+
+    Toggles of bits that are not used by their names (``..._unused``, ``..._pad``, ``gap...``) are
+    no points.
+    """
     counts: dict[Point, int] = defaultdict(int)
     for path in files:
         for point, count in points(path.read_text(encoding="latin-1")):
-            if point.file in design:
+            if point.file in design and not (point.kind == "toggle" and _STILL.search(point.name)):
                 counts[point] += count
     return dict(counts)
 

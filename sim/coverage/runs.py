@@ -18,8 +18,9 @@ from sim.bfm.simulators import tools
 FOLDER = ROOT / "build" / "coverage"
 # Files of tests/system in which tests make a virtual board in their own process, and which of their
 # tests run (all where nothing is said). What whole boards reach in hours, benches reach in minutes;
-# the array of 32 lanes has none.
-BOARDS = {"test_verify_vboard": "array_of_32"}
+# the array of 32 lanes, programs far up in the arena and descriptors of random bits have none.
+BOARDS = {"test_verify_vboard": "array_of_32", "test_far_arena": "",
+          "test_wild_descriptors": ""}
 PLUGIN = "sim.coverage.boards"
 # Where modules that benches and tests import are looked for.
 _PLACES = (ROOT, ROOT / "tests", ROOT / "tests" / "rtl")

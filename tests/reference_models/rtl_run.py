@@ -37,6 +37,11 @@ def alone(program: ProgramImage, index: int) -> ProgramImage:
 
 def run(plan: Plan, program: ProgramImage, latency: int, seed: int = 1) -> Counted:
     """Run a program on arbitrary data (which cycles hardly depend on)."""
+    return run_memory(*image(plan, program, seed), plan.board.dram_bytes_per_cycle, latency, seed)
+
+
+def image(plan: Plan, program: ProgramImage, seed: int) -> tuple[np.ndarray, Place]:
+    """Return memory with a program in arbitrary data, uint8 in whole pages, and where it stands."""
     memory = plan.memory
     draw = np.random.default_rng(seed)
     dram = draw.integers(0, 256, -(-memory.nbytes // 4096) * 4096, np.uint8)
@@ -53,9 +58,8 @@ def run(plan: Plan, program: ProgramImage, latency: int, seed: int = 1) -> Count
     step[at : at + PARAM_BYTES] = pack_params(Opcode.SOFTMAX,
                                               {"valid": plan.batch, "z_shift": 12})
     put("step_block", bytes(step))
-    return run_memory(dram, Place(memory[f"{program.name}.program"].offset, program.count,
-                                  memory["step_block"].offset, memory.nbytes),
-                      plan.board.dram_bytes_per_cycle, latency, seed)
+    return dram, Place(memory[f"{program.name}.program"].offset, program.count,
+                       memory["step_block"].offset, memory.nbytes)
 
 
 @dataclass(frozen=True)
@@ -69,13 +73,14 @@ class Place:
 
 
 def run_memory(dram: np.ndarray, place: Place, bytes_per_cycle: int, latency: int,
-               seed: int = 1) -> Counted:
-    """Run a program that stands in ``dram`` (uint8, whole pages)."""
+               seed: int = 1, base: int = BASE) -> Counted:
+    """Run a program that stands in ``dram`` (uint8, whole pages), which begins at ``base``."""
     timing = MemoryTiming(bytes_per_cycle=bytes_per_cycle, read_latency_cycles=latency)
-    model = VerilatedModel(build.build(build.default_source()), dram, BASE, timing, seed)
+    model = VerilatedModel(build.build(build.default_source()), dram, base, timing, seed)
     try:
         for name, value in (
-                ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", place.arena_bytes),
+                ("ARENA_LO", base % (1 << 32)), ("ARENA_HI", base >> 32),
+                ("ARENA_BYTES", place.arena_bytes),
                 ("MODE", 0), ("PROGRAM_OFF", place.program), ("STEP_OFF", place.step_block),
                 ("PROGRAM_COUNT", place.count), ("CTRL", 1)):  # the count arms START
             model.write32(registers.offset(name), value)
