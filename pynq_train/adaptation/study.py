@@ -28,9 +28,7 @@ LADDER = ("last-layer", "bias", "norm", "last-block", "skip-lora", "sparse", "lo
 """Rungs that are tried, the cheaper ones first."""
 EPOCHS, BATCH = 20, 10
 LEAST_BATCH = 2
-RATES: Mapping[str, float] = {
-    "last-layer": 0.05, "bias": 0.1, "norm": 0.1, "last-block": 0.05, "skip-lora": 0.1,
-    "lora": 0.005, "all": 0.05}
+RATES: Mapping[str, float] = {"bias": 0.5, "norm": 0.1, "sparse": 0.01, "lite-residual": 0.05}
 """Learning rates by rung; that of the others is :data:`RATE`. ``python -m benchmarks.adaptation``
 has compared them."""
 RATE, WARMUP = 0.02, 5
