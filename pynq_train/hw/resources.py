@@ -24,6 +24,10 @@ NORM_DSPS = 4
 """Parts of the product of the normalisation's scalar unit."""
 _SHAPES = ((512, 72), (1024, 36), (2048, 18), (4096, 9), (8192, 4), (16384, 2), (32768, 1))
 """Words and bits of one RAMB36."""
+_PARTED_WORDS = 2048
+"""Above these, a memory keeps the bits beyond its nines apart (``pt_ram_sdp``)."""
+_HALF_BITS = 16384
+"""Bits of one RAMB18, of words that have no nines."""
 _SLOT_WORDS = 2 * DESCRIPTOR_WORDS
 """Words of one slot of the descriptor ring: descriptor, step-block entry and taps."""
 _TABLE_BITS = 36
@@ -75,7 +79,10 @@ def _bram36(words: int, bits: int) -> float:
         return -(-bits // 36) / 2
     if words <= 1024:
         return -(-bits // 18) / 2
-    return float(min(-(-words // deep) * -(-bits // wide) for deep, wide in _SHAPES))
+    left, parted = bits % 9, 0.0
+    if words > _PARTED_WORDS and bits > left > 0 and left * words <= _HALF_BITS:
+        bits, parted = bits - left, 0.5
+    return parted + min(-(-words // deep) * -(-bits // wide) for deep, wide in _SHAPES)
 
 
 def resources(config: HwConfig) -> Resources:

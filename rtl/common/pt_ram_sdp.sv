@@ -24,13 +24,28 @@ module pt_ram_sdp #(
     $fatal(1, "pt_ram_sdp: Depth must be 2 or more");
   end
 
+  // A block memory of more than 2048 words is best used nine bits wide (4096 words), half of one by
+  // 16384 bits. What is left of the nines, where a half holds it, is a memory of its own: tools take
+  // blocks of one shape for an array, and would fill none.
+  localparam int unsigned Left = Width % 9;
+  localparam bit Parted = Depth > 2048 && Width > 9 && Left * Depth <= 16384;
+  localparam int unsigned Rest = Parted ? Left : 0;
+
   (* ram_style = "block" *)
-  logic [Width-1:0] mem [Depth];
-  logic [Width-1:0] read_q;
+  logic [Width-Rest-1:0] mem [Depth];
+  logic [Width-1:0]      read_q;
 
   always_ff @(posedge clk_i) begin
-    if (we_i) mem[waddr_i] <= wdata_i;
-    if (re_i) read_q <= mem[raddr_i];
+    if (we_i) mem[waddr_i] <= wdata_i[Width-1:Rest];
+    if (re_i) read_q[Width-1:Rest] <= mem[raddr_i];
+  end
+  if (Rest != 0) begin : g_rest
+    (* ram_style = "block" *)
+    logic [Rest-1:0] rest [Depth];
+    always_ff @(posedge clk_i) begin
+      if (we_i) rest[waddr_i] <= wdata_i[Rest-1:0];
+      if (re_i) read_q[Rest-1:0] <= rest[raddr_i];
+    end
   end
 
   if (OutReg) begin : g_out

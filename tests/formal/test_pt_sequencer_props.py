@@ -16,7 +16,8 @@ ABI, SPEC = "rtl/gen/pt_abi_pkg.sv", "rtl/gen/pt_spec_pkg.sv"
 SMALL = {
     SPEC: (("Slots = 16", "Slots = 2"),),
     ABI: (("FetchAhead = 4;", "FetchAhead = 1;"), ("FetchRestCycles = 512", "FetchRestCycles = 2")),
-    MEMORY: (("if (we_i) mem[waddr_i] <= wdata_i;", ""), ("if (re_i) read_q <= mem[raddr_i];", "")),
+    MEMORY: (("if (we_i) mem[waddr_i] <= wdata_i[Width-1:Rest];", ""),
+             ("if (re_i) read_q[Width-1:Rest] <= mem[raddr_i];", "")),
 }
 PROOF = Proof("pt_sequencer_props", (ABI, SPEC, MEMORY, SEQUENCER), {}, SMALL)
 PLANTED = {

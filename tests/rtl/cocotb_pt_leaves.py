@@ -15,6 +15,7 @@ from fxpmath import Fxp
 
 SEED = int(os.environ.get("PT_SEED", "1"))
 LATENCY_CYCLES = 3
+SPREAD = 0x9E37_79B9_7F4A_7C15  # what pt_tb_leaves makes words of its deep memories with
 FIFO_DEPTHS = (2, 8, 16)
 # Cycles from the push into an empty queue until the word can be seen at the output.
 FIFO_LATENCY_CYCLES = (1, 1, 4)
@@ -127,8 +128,10 @@ async def ram_random(dut: Any) -> None:
         # Values before this edge are results of the edges before it.
         if direct is not None:
             assert int(dut.ram_direct_o.value) == direct
+            assert int(dut.ram_deep48_o.value) == SPREAD * direct % 2**48
         if out is not None:
             assert int(dut.ram_reg_o.value) == out
+            assert int(dut.ram_deep64_o.value) == SPREAD * out % 2**64
         out = first if read_before else out
         if re:
             direct = first = words[raddr]

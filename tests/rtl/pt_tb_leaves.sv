@@ -14,7 +14,8 @@ module pt_tb_leaves #(
   input  logic [2:0]   fifo_ready_i,
   output logic [191:0] fifo_data_o,
   output logic [23:0]  fifo_count_o,
-  // Memory, with and without output register.
+  // Memory, with and without output register; deep ones, parted: the addresses are their first and
+  // last 16, the words spread over all bits.
   input  logic         ram_we_i,
   input  logic [4:0]   ram_waddr_i,
   input  logic [15:0]  ram_wdata_i,
@@ -22,6 +23,8 @@ module pt_tb_leaves #(
   input  logic [4:0]   ram_raddr_i,
   output logic [15:0]  ram_direct_o,
   output logic [15:0]  ram_reg_o,
+  output logic [47:0]  ram_deep48_o,
+  output logic [63:0]  ram_deep64_o,
   // Rounding: small 10 -> 6, wide 2 x 48 -> 16.
   input  logic         small_valid_i,
   input  logic [3:0]   small_shift_i,
@@ -80,6 +83,17 @@ module pt_tb_leaves #(
   pt_ram_sdp #(.Depth(32), .Width(16), .OutReg(1'b1)) u_ram_reg (
     .clk_i, .we_i(ram_we_i), .waddr_i(ram_waddr_i), .wdata_i(ram_wdata_i),
     .re_i(ram_re_i), .raddr_i(ram_raddr_i), .rdata_o(ram_reg_o)
+  );
+
+  logic [63:0] deep_word;
+  assign deep_word = 64'(ram_wdata_i) * 64'h9E37_79B9_7F4A_7C15;
+  pt_ram_sdp #(.Depth(4096), .Width(48), .OutReg(1'b0)) u_ram_deep48 (
+    .clk_i, .we_i(ram_we_i), .waddr_i(12'($signed(ram_waddr_i))), .wdata_i(deep_word[47:0]),
+    .re_i(ram_re_i), .raddr_i(12'($signed(ram_raddr_i))), .rdata_o(ram_deep48_o)
+  );
+  pt_ram_sdp #(.Depth(8192), .Width(64), .OutReg(1'b1)) u_ram_deep64 (
+    .clk_i, .we_i(ram_we_i), .waddr_i(13'($signed(ram_waddr_i))), .wdata_i(deep_word),
+    .re_i(ram_re_i), .raddr_i(13'($signed(ram_raddr_i))), .rdata_o(ram_deep64_o)
   );
 
   pt_round_sat #(.InW(10), .OutW(6), .ShW(4)) u_small (

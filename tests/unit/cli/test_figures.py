@@ -98,7 +98,7 @@ def test_table_of_a_layer_list_at_its_own_batch(net: str, batch: int, capsys: Ca
     text = capsys.readouterr().out
     assert f"{net} on board pynq-z2, mini-batch {batch}" in text
     assert "S loads" in text and "limit" in text
-    assert "218 of 220 DSPs, 130 of 134 BRAM36" in text
+    assert "218 of 220 DSPs, 124.5 of 134 BRAM36" in text
 
 
 def test_plan_of_a_layer_list(tmp_path: Path, capsys: Capture) -> None:
@@ -121,7 +121,7 @@ def test_plan_of_a_network_names_every_limit(capsys: Capture) -> None:
     limits = {(row["layer"], row["pass"]): row["limit"] for row in values["rows"]}
     assert limits["conv4", "forward"] == "array"
     assert limits["dense1", "forward"] in ("S reload", "latency", "bandwidth")
-    assert values["resources"]["bram36"] == 130
+    assert values["resources"]["bram36"] == 124.5
 
 
 def test_roofline_of_predictions_and_of_a_benchmark(
