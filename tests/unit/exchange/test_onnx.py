@@ -265,7 +265,7 @@ def test_all_unsupported_nodes_are_listed_at_once(rng: np.random.Generator) -> N
     text = str(caught.value)
     for part in (
             "network 'bad' has 11 unsupported nodes: ",
-            "n_leaky (Selu): use Relu or Clip 0 .. 6",
+            "n_leaky (Selu): use Elu",
             "n_dilated (Conv) has kernel 3 with dilation 6, which reaches over 13: let it reach",
             "n_wide (Conv) has padding (1, 3, 1, 0) (top, left, bottom, right): pad with less than",
             "n_avg (AveragePool) leaves its padding out of the mean: pool without padding",

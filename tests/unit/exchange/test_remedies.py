@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pynq_train.exchange import keras_layers, onnx_nodes, torch_nodes
 
+ROOT = Path(__file__).resolve().parents[3]
 _PREPARE = "prepare the images before the network, or fold it into the weights"
 REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
     "torch": (torch_nodes.INSTEAD, {
-        "use ReLU or ReLU6": "prelu selu mish",
+        "use LeakyReLU with its slope": "prelu", "use ELU": "selu", "use SiLU": "mish",
         "use BatchNorm2d or GroupNorm": "localresponsenorm rmsnorm rms_norm",
         _PREPARE: "sub div truediv isub itruediv",
         "write x = x * y, which is not in place": "imul",
         "use AdaptiveAvgPool2d(1)": "adaptivemaxpool2d",
         "use Conv2d": "conv3d", "use convolutions over time": "lstm gru"}),
     "onnx": (onnx_nodes.INSTEAD, {
-        "use Relu or Clip 0 .. 6": "PRelu Selu Mish", "use GlobalAveragePool": "GlobalMaxPool",
+        "use LeakyRelu with its slope": "PRelu", "use Elu": "Selu", "use x * Sigmoid(x)": "Mish",
+        "use GlobalAveragePool": "GlobalMaxPool",
         "use BatchNormalization": "LRN",
         "export the float model": "QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul "
                                   "ConvInteger MatMulInteger DynamicQuantizeLinear Quant "
                                   "BipolarQuant IntQuant FloatQuant Trunc MultiThreshold",
         _PREPARE: "Sub Div", "use convolutions over time": "LSTM GRU"}),
     "keras": (keras_layers.INSTEAD, {
-        "use ReLU": "PReLU",
+        "use LeakyReLU with its slope": "PReLU",
         "use BatchNormalization or GroupNormalization": "UnitNormalization RMSNormalization",
         "use convolutions over time": "LSTM GRU SimpleRNN Bidirectional",
         "use GlobalAveragePooling2D": "GlobalMaxPooling2D",
@@ -89,3 +92,11 @@ def test_names_that_mean_the_same() -> None:
     distinct = [torch_nodes.FUNCTIONS[name] for name in ("sub", "add", "cat", "pad",
                                                          "mean", "flatten", "linear", "conv2d")]
     assert len(set(distinct)) == len(distinct)
+
+
+@pytest.mark.parametrize("format", REMEDIES)
+def test_the_page_names_what_is_refused(format: str) -> None:
+    """``docs/refused.md`` says of each name that has no counterpart what to do."""
+    page = (ROOT / "docs" / "refused.md").read_text(encoding="utf-8").lower()
+    missing = [name for name in REMEDIES[format][0] if f"`{name.lower()}`" not in page]
+    assert not missing, "add a row to docs/refused.md"

@@ -167,7 +167,7 @@ def test_all_unsupported_parts_are_listed_at_once() -> None:
     for part in ("network 'Bad' has 7 unsupported nodes: ",
                  "parts.0 (Conv2d) has stride 5x1: use a stride of 4 at most",
                  "parts.1 (Conv2d) has kernel 3 with dilation 6, which reaches over 13: let it",
-                 "parts.2 (PReLU): use ReLU or ReLU6", "selu (selu): use ReLU or ReLU6",
+                 "parts.2 (PReLU): use LeakyReLU with its slope", "selu (selu): use ELU",
                  "avg_pool2d (avg_pool2d) has windows at the border that divide by fewer pixels: ",
                  "parts.3 (Conv2d) has weights of shape (4, 4, 3, 3) in 1 group for 1 channels: ",
                  "(fft_rfft): replace it by supported modules: AdaptiveAvgPool1d, "):
