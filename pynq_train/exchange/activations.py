@@ -118,8 +118,7 @@ def _keras_relu(number: Numbers) -> Activate | Curve:
 _ONNX = {"Relu": Relu}
 ONNX: dict[str, Reader] = {**_readers(_ONNX), "Clip": _onnx_clip, **curves.ONNX}
 """Kinds of nodes."""
-ONNX_INSTEAD = {"PRelu": "use LeakyRelu with its slope", "Selu": "use Elu",
-                "Mish": "use x * Sigmoid(x)"}
+ONNX_INSTEAD = {"Selu": "use Elu", "Mish": "use x * Sigmoid(x)"}
 """What could replace kinds of nodes that have no counterpart."""
 
 _TORCH = {"ReLU": Relu, "ReLU6": Relu6}
@@ -132,7 +131,7 @@ TORCH_FUNCTIONS: dict[str, Reader] = {**_readers({"relu": Relu, "relu_": Relu, "
 TORCH_METHODS: dict[str, Reader] = {**_readers({"relu": Relu, "relu_": Relu}),
                                     **curves.TORCH_METHODS}
 """Methods of tensors."""
-TORCH_INSTEAD = {"prelu": "use LeakyReLU with its slope", "selu": "use ELU", "mish": "use SiLU"}
+TORCH_INSTEAD = {"selu": "use ELU", "mish": "use SiLU"}
 """What could replace the rest, by name in lower case."""
 
 _KERAS = {"relu": Relu, "relu6": Relu6}
@@ -142,5 +141,3 @@ KERAS_REMEDY = _use(_KERAS)
 """What could replace other functions."""
 KERAS_LAYERS: dict[str, Reader] = {"ReLU": _keras_relu, **curves.KERAS_LAYERS}
 """Layers of their own."""
-KERAS_INSTEAD = {"PReLU": "use LeakyReLU with its slope"}
-"""What could replace other layers."""

@@ -11,7 +11,6 @@ import numpy as np
 
 from pynq_train.exchange.activations import (
     KERAS_FUNCTIONS,
-    KERAS_INSTEAD,
     KERAS_LAYERS,
     KERAS_REMEDY,
     Numbers,
@@ -21,6 +20,7 @@ from pynq_train.exchange.channels import WHOLE, equal_parts, pick, take
 from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.group_norms import group_norm
+from pynq_train.exchange.slopes import prelu
 from pynq_train.exchange.transposed import conv_transpose, shared
 from pynq_train.exchange.upsampling import bilinear, upsample
 from pynq_train.exchange.values import without_softmax
@@ -123,6 +123,15 @@ def _conv(layer: Layer) -> Value:
 def _depthwise(layer: Layer) -> Value:
     kernel, *bias = layer.weights()
     return _any_conv(layer, _by_channel(kernel), bias, kernel.shape[-2])
+
+
+def _prelu(layer: Layer) -> Value:
+    (slopes,) = layer.weights()
+    if slopes.size != slopes.shape[-1]:
+        raise Refused(f"has slopes of shape {slopes.shape}: one for each pixel",
+                      "use shared_axes=[1, 2]")
+    return prelu(layer.draft, layer.value, slopes, label=layer.label,
+                 owner=(id(layer.keras), 0), frozen=layer.frozen)
 
 
 def _separable(layer: Layer) -> Value:
@@ -458,7 +467,7 @@ LAYERS: dict[str, Callable[[Layer], Value]] = {
     "Dropout": _dropout, "SpatialDropout2D": _dropout, "Flatten": _flatten,
     "GlobalAveragePooling2D": _global,
     "Identity": lambda layer: layer.value, "MaxPooling2D": _pool, "Multiply": _multiply,
-    "Normalization": _normalization, "Permute": _permute, "Rescaling": _rescaling,
+    "Normalization": _normalization, "PReLU": _prelu, "Permute": _permute, "Rescaling": _rescaling,
     "Reshape": _reshape,
     "SeparableConv2D": _separable, "Softmax": _softmax,
     "ZeroPadding2D": _zero_padding, "ZeroPadding1D": _zero_padding, "Conv1D": _conv,
@@ -479,7 +488,6 @@ READS_NUMBERS = frozenset(("GetItem",))
 """Kinds that are called with numbers beside what they read."""
 
 INSTEAD = {
-    **KERAS_INSTEAD,
     **dict.fromkeys(("UnitNormalization", "RMSNormalization"),
                     "use BatchNormalization or GroupNormalization"),
     **dict.fromkeys(("LSTM", "GRU", "SimpleRNN", "Bidirectional"), "use convolutions over time"),

@@ -14,6 +14,7 @@ from pynq_train.exchange.channels import WHOLE, Index, equal_parts, parts, take
 from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Draft, Refused, Value
 from pynq_train.exchange.group_norms import group_norm, layer_norm
+from pynq_train.exchange.slopes import prelu
 from pynq_train.exchange.transposed import conv_transpose, same_crops, shared
 from pynq_train.exchange.upsampling import bilinear, upsample
 from pynq_train.exchange.values import without_softmax
@@ -526,6 +527,15 @@ def computes_with_batch(array: Array) -> bool:
     return array.dtype.kind in "iuf" and bool((np.abs(array.astype(np.float64)) > BATCH / 4).any())
 
 
+def _prelu(node: Node) -> Value:
+    value, slopes = node.value(), _present(node, 1)
+    # One for each channel stands in front of rows and columns, as broadcasting wants it.
+    if slopes.size > 1 and slopes.shape[-len(value.shape):] != (value.shape[0], 1, 1):
+        raise Refused(f"has slopes of shape {slopes.shape} for {value.shape}",
+                      "give one for each channel, (channels, 1, 1), or one for all")
+    return prelu(node.draft, value, slopes, label=node.label)
+
+
 NODES: dict[str, Callable[[Node], Value | Array | dict[str, Value]]] = {
     **{kind: _activation(read) for kind, read in ONNX.items()},
     "Add": _add, "AveragePool": _pool, "BatchNormalization": _norm, "Concat": _concat,
@@ -535,7 +545,7 @@ NODES: dict[str, Callable[[Node], Value | Array | dict[str, Value]]] = {
     "Flatten": _flatten, "Gemm": _gemm, "Gather": _gather, "Slice": _slice, "Split": _split,
     "GlobalAveragePool": lambda node: node.draft.global_mean(node.value(), node.name),
     "Identity": _identity, "LogSoftmax": _softmax, "MatMul": _matmul,
-    "MaxPool": _pool, "Pad": _pad, "ReduceMean": _mean,
+    "MaxPool": _pool, "PRelu": _prelu, "Pad": _pad, "ReduceMean": _mean,
     "Reshape": _reshape, "Resize": _resize, "Softmax": _softmax, "Squeeze": _squeeze,
     **dict.fromkeys(("Sub", "Mul", "Div"), _scaled),
     "Shape": _shape, "Transpose": _transpose, "Unsqueeze": _unsqueeze,

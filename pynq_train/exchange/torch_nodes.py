@@ -18,6 +18,7 @@ from pynq_train.exchange.activations import (
 )
 from pynq_train.exchange.curves import multiply
 from pynq_train.exchange.draft import BATCH, Refused, Value
+from pynq_train.exchange.slopes import prelu
 from pynq_train.exchange.torch_call import Call, array_of, frozen_of, numbers_of, owner_of, tied
 from pynq_train.exchange.torch_norms import group_norm_call, instance_norm_call, layer_norm_call
 from pynq_train.exchange.transposed import conv_transpose
@@ -134,6 +135,12 @@ def _activation(read: Reader) -> Handler:
 def _activations(readers: Mapping[str, Reader]) -> dict[str, Handler]:
     """Return handlers of the same names."""
     return {name: _activation(read) for name, read in readers.items()}
+
+
+def _prelu(call: Call) -> Value:
+    slopes = call.module.weight if call.module is not None else call.tensor(1, "weight")
+    return prelu(call.draft, call.value, array_of(slopes), label=call.label,
+                 owner=owner_of(slopes), frozen=frozen_of(slopes, None))
 
 
 def _pooled(call: Call) -> tuple[Value, bool]:
@@ -415,7 +422,7 @@ MODULES: dict[str, Handler] = {
     "Linear": _linear, "BatchNorm2d": _norm, "BatchNorm1d": _norm,
     "GroupNorm": group_norm_call, "LayerNorm": layer_norm_call,
     **dict.fromkeys(("InstanceNorm1d", "InstanceNorm2d"), instance_norm_call),
-    **_activations(TORCH_MODULES),
+    **_activations(TORCH_MODULES), "PReLU": _prelu,
     "MaxPool2d": _pool_module(True), "AvgPool2d": _pool_module(False),
     "MaxPool1d": _pool_module(True), "AvgPool1d": _pool_module(False),
     "AdaptiveAvgPool1d": _adaptive, "ZeroPad1d": _pad_module, "ConstantPad1d": _pad_module,
@@ -430,7 +437,7 @@ MODULES: dict[str, Handler] = {
 FUNCTIONS: dict[str, Handler] = {
     **dict.fromkeys(("sub", "mul", "div", "truediv"), _scaled), "multiply": _scaled,
     "add": _add, "iadd": _add, "cat": _concat, "concat": _concat,
-    **_activations(TORCH_FUNCTIONS),
+    **_activations(TORCH_FUNCTIONS), "prelu": _prelu,
     "concatenate": _concat, "conv2d": _conv_function, "conv1d": _conv_function,
     **dict.fromkeys(("conv_transpose1d", "conv_transpose2d"), _transposed_function),
     "linear": _linear, "group_norm": group_norm_call, "layer_norm": layer_norm_call,
@@ -447,7 +454,7 @@ FUNCTIONS: dict[str, Handler] = {
 """Functions of ``torch``, ``torch.nn.functional`` and ``operator`` that have a counterpart."""
 
 METHODS: dict[str, Handler] = {
-    **_activations(TORCH_METHODS),
+    **_activations(TORCH_METHODS), "prelu": _prelu,
     **dict.fromkeys(("sub", "mul", "div"), _scaled), **dict.fromkeys(("expand", "expand_as"),
                                                                      _expanded),
     "add": _add, "add_": _add, "flatten": _flatten, "view": _view, "reshape": _view,

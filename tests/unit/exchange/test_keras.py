@@ -128,7 +128,7 @@ def test_all_unsupported_layers_are_listed_at_once() -> None:
                  "oblong (Conv2D) has kernel 3x12: use a kernel of 11 at most",
                  "dilated (Conv2D) has kernel 3 with dilation 6, which reaches over 13",
                  "tanh (Conv2D) has activation 'softsign': use relu or relu6",
-                 "leaky (PReLU): use ReLU",
+                 "leaky (PReLU) has slopes of shape (",
                  "avg (AveragePooling2D) leaves its padding out of the mean: pool without",
                  "scale (Rescaling) computes with a constant: fold it into the weights, or",
                  "four (ReLU) ends at 4.0: use max_value=6 or none",
@@ -242,7 +242,7 @@ def test_what_stands_behind_a_bad_layer_is_listed_too() -> None:
     model.get_layer("c").set_weights([w * 0 + 9 for w in model.get_layer("c").get_weights()])
     with pytest.raises(UnsupportedModel) as caught:
         pt.from_keras(model)
-    for part in ("network 'bad' has 8 unsupported nodes: ", "leaky (PReLU): use ReLU",
+    for part in ("network 'bad' has 8 unsupported nodes: ", "leaky (PReLU) has slopes of shape (",
                  "oblong (Conv2D) has kernel 12x1", "ln (UnitNormalization): use BatchNorm",
                  "dilated (Conv2D) has kernel 3", "up (UpSampling2D)", "d (Dense) has activation",
                  "c (weight) holds 9", "c (bias) holds 9"):

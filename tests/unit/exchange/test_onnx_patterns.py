@@ -278,7 +278,7 @@ def test_what_stands_behind_a_bad_node_is_listed_too(tmp_path: Path) -> None:
     text = refused(written(tmp_path, nodes, {
         "w": CONV * 100, "d": DENSE, "w4": np.ones((4, 4, 3, 3), np.float32),
         "s": np.ones(4, np.float32), "wide": np.ones((4, 4, 1, 12), np.float32)}))
-    for part in ("n_e (Selu): use Relu", "n_g (Conv) has kernel 3 with dil", "n_h (Softplus): ",
+    for part in ("n_e (Selu): use Elu", "n_g (Conv) has kernel 3 with dil", "n_h (Softplus): ",
                  "n_i (LRN): use BatchNormalization",
                  "n_j (Conv) has kernel 1x12: use a kernel of 11", "n_c (weight) holds "):
         assert part in text, (part, text)

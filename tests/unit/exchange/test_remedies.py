@@ -14,14 +14,14 @@ ROOT = Path(__file__).resolve().parents[3]
 _PREPARE = "prepare the images before the network, or fold it into the weights"
 REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
     "torch": (torch_nodes.INSTEAD, {
-        "use LeakyReLU with its slope": "prelu", "use ELU": "selu", "use SiLU": "mish",
+        "use ELU": "selu", "use SiLU": "mish",
         "use BatchNorm2d or GroupNorm": "localresponsenorm rmsnorm rms_norm",
         _PREPARE: "sub div truediv isub itruediv",
         "write x = x * y, which is not in place": "imul",
         "use AdaptiveAvgPool2d(1)": "adaptivemaxpool2d",
         "use Conv2d": "conv3d", "use convolutions over time": "lstm gru"}),
     "onnx": (onnx_nodes.INSTEAD, {
-        "use LeakyRelu with its slope": "PRelu", "use Elu": "Selu", "use x * Sigmoid(x)": "Mish",
+        "use Elu": "Selu", "use x * Sigmoid(x)": "Mish",
         "use GlobalAveragePool": "GlobalMaxPool",
         "use BatchNormalization": "LRN",
         "export the float model": "QuantizeLinear DequantizeLinear QLinearConv QLinearMatMul "
@@ -29,7 +29,6 @@ REMEDIES: dict[str, tuple[Mapping[str, str], dict[str, str]]] = {
                                   "BipolarQuant IntQuant FloatQuant Trunc MultiThreshold",
         _PREPARE: "Sub Div", "use convolutions over time": "LSTM GRU"}),
     "keras": (keras_layers.INSTEAD, {
-        "use LeakyReLU with its slope": "PReLU",
         "use BatchNormalization or GroupNormalization": "UnitNormalization RMSNormalization",
         "use convolutions over time": "LSTM GRU SimpleRNN Bidirectional",
         "use GlobalAveragePooling2D": "GlobalMaxPooling2D",
@@ -39,7 +38,7 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
     "torch modules": (torch_nodes.MODULES,
         "Conv1d MaxPool1d AvgPool1d AdaptiveAvgPool1d ZeroPad1d ConstantPad1d "
         "Conv2d Linear BatchNorm2d BatchNorm1d GroupNorm LayerNorm InstanceNorm1d InstanceNorm2d "
-        "ReLU ReLU6 Hardtanh MaxPool2d AvgPool2d "
+        "ReLU ReLU6 PReLU Hardtanh MaxPool2d AvgPool2d "
         "AdaptiveAvgPool2d Flatten Dropout Dropout1d Dropout2d AlphaDropout ZeroPad2d "
         "ConstantPad2d Identity Softmax LogSoftmax Upsample UpsamplingNearest2d "
         "UpsamplingBilinear2d ConvTranspose1d ConvTranspose2d LeakyReLU ELU "
@@ -47,18 +46,18 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
     "torch functions": (torch_nodes.FUNCTIONS,
         "sub mul div truediv add iadd cat concat relu relu_ relu6 hardtanh concatenate conv2d "
         "conv1d max_pool1d avg_pool1d adaptive_avg_pool1d "
-        "linear group_norm layer_norm instance_norm max_pool2d boolean_dispatch avg_pool2d "
+        "linear prelu group_norm layer_norm instance_norm max_pool2d boolean_dispatch avg_pool2d "
         "adaptive_avg_pool2d flatten mean reshape "
         "squeeze unsqueeze dropout dropout1d dropout2d alpha_dropout softmax log_softmax getattr "
         "pad permute interpolate conv_transpose1d conv_transpose2d "
         "multiply leaky_relu leaky_relu_ elu elu_ sigmoid sigmoid_ "
         "tanh tanh_ silu hardswish hardsigmoid gelu"),
     "torch methods": (torch_nodes.METHODS,
-        "relu relu_ sub mul div add add_ flatten view reshape mean squeeze unsqueeze contiguous "
-        "size dim numel nelement float permute softmax log_softmax sigmoid sigmoid_ tanh tanh_ "
+        "relu relu_ prelu sub mul div add add_ flatten view reshape mean squeeze unsqueeze "
+        "contiguous size dim numel nelement float permute softmax log_softmax sigmoid sigmoid_ tanh tanh_ "
         "expand expand_as"),
     "keras layers": (keras_layers.LAYERS,
-        "Conv2DTranspose Conv1DTranspose "
+        "Conv2DTranspose Conv1DTranspose PReLU "
         "Conv1D DepthwiseConv1D MaxPooling1D AveragePooling1D GlobalAveragePooling1D "
         "ZeroPadding1D SpatialDropout1D "
         "ReLU Activation Add AveragePooling2D BatchNormalization GroupNormalization "

@@ -147,7 +147,7 @@ def test_an_imported_module_trains_on_the_engine() -> None:
 
 def test_all_unsupported_parts_are_listed_at_once() -> None:
     module = nn.Sequential(
-        nn.Conv2d(1, 4, (3, 5), (5, 1)), nn.Conv2d(1, 4, 3, 1, 4, 6), nn.PReLU(),
+        nn.Conv2d(1, 4, (3, 5), (5, 1)), nn.Conv2d(1, 4, 3, 1, 4, 6), nn.Mish(),
         nn.Conv2d(4, 4, 3))
 
     class Bad(nn.Module):
@@ -167,7 +167,7 @@ def test_all_unsupported_parts_are_listed_at_once() -> None:
     for part in ("network 'Bad' has 7 unsupported nodes: ",
                  "parts.0 (Conv2d) has stride 5x1: use a stride of 4 at most",
                  "parts.1 (Conv2d) has kernel 3 with dilation 6, which reaches over 13: let it",
-                 "parts.2 (PReLU): use LeakyReLU with its slope", "selu (selu): use ELU",
+                 "parts.2 (Mish): use SiLU", "selu (selu): use ELU",
                  "avg_pool2d (avg_pool2d) has windows at the border that divide by fewer pixels: ",
                  "parts.3 (Conv2d) has weights of shape (4, 4, 3, 3) in 1 group for 1 channels: ",
                  "(fft_rfft): replace it by supported modules: AdaptiveAvgPool1d, "):

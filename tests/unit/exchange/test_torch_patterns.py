@@ -287,7 +287,7 @@ def test_what_stands_behind_a_bad_part_is_listed_too() -> None:
         module[4].weight *= 100
         module[9].bias[2] = float("nan")
     text = text_of(module, torch.zeros(1, 1, 16, 16))
-    for part in ("has 8 unsupported nodes: ", "1 (SELU): use ReLU", "2 (Conv2d) has padding_mode",
+    for part in ("has 8 unsupported nodes: ", "1 (SELU): use ELU", "2 (Conv2d) has padding_mode",
                  "3 (Softplus)", "5 (LocalResponseNorm): use BatchNorm2d", "6 (PixelShuffle)",
                  "7 (Conv2d) has kernel 3", "conv4 (weight) holds 11.", "dense9 (bias) holds NaN"):
         assert part in text, (part, text)
