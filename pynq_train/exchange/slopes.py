@@ -54,11 +54,11 @@ def prelu(draft: Draft, value: Value, slopes: FloatArray, *, label: str, owner: 
     own = np.broadcast_to(slopes.reshape(-1), channels)
 
     def scaled(source: Value, by: FloatArray, name: str, **options: Any) -> Value:
-        return draft.conv(source, by.reshape(-1, 1, 1, 1).astype(np.float32), None, kernel=[1, 1],
+        return draft.conv(source, by.reshape(-1, 1, 1, 1), None, kernel=[1, 1],
                           stride=1, padding=0, dilation=1, groups=channels,
                           label=f"{label}.{name}", **options)
 
-    below = draft.add(Relu(), scaled(value, np.full(channels, -1.0), "minus", frozen=[WEIGHT]),
-                      label=f"{label}.below")
-    return draft.add(Add(), value, scaled(below, 1 - own, "slope", owner=owner, frozen=frozen),
-                     label=label)
+    minus = scaled(value, np.full(channels, -1, np.float32), "minus", frozen=[WEIGHT])
+    below = draft.add(Relu(), minus, label=f"{label}.below")
+    slope = scaled(below, np.float32(1) - own, "slope", owner=owner, frozen=frozen)
+    return draft.add(Add(), value, slope, label=label)

@@ -54,8 +54,8 @@ NAMES: dict[str, tuple[Mapping[str, Any], str]] = {
         "tanh tanh_ silu hardswish hardsigmoid gelu"),
     "torch methods": (torch_nodes.METHODS,
         "relu relu_ prelu sub mul div add add_ flatten view reshape mean squeeze unsqueeze "
-        "contiguous size dim numel nelement float permute softmax log_softmax sigmoid sigmoid_ tanh tanh_ "
-        "expand expand_as"),
+        "contiguous size dim numel nelement float permute softmax log_softmax sigmoid sigmoid_ "
+        "tanh tanh_ expand expand_as"),
     "keras layers": (keras_layers.LAYERS,
         "Conv2DTranspose Conv1DTranspose PReLU "
         "Conv1D DepthwiseConv1D MaxPooling1D AveragePooling1D GlobalAveragePooling1D "
