@@ -94,8 +94,7 @@ class SoftFloats:
 
     def __neg__(self) -> SoftFloats:
         """Return the numbers with the other sign; zero stays zero."""
-        return _clean(1 - self.sign, self.significand,
-                        self.exponent.astype(np.intc))  # C ints, where a C long has 32 bits too
+        return _clean(1 - self.sign, self.significand, self.exponent)
 
     def __mul__(self, other: SoftFloats) -> SoftFloats:
         """Return the products, truncated to 31 bits."""
