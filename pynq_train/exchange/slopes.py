@@ -18,13 +18,12 @@ import numpy as np
 
 from pynq_train.errors import ModelWarning
 from pynq_train.exchange.draft import Draft
+from pynq_train.exchange.shared_tensors import WEIGHT
 from pynq_train.exchange.values import Value
 from pynq_train.exchange.windows import Refused
 from pynq_train.graph.activation import Relu
 from pynq_train.graph.ops import Add
 from pynq_train.graph.params import FloatArray
-
-WEIGHT = "weight"
 
 
 def prelu(draft: Draft, value: Value, slopes: FloatArray, *, label: str, owner: Any = None,
@@ -54,9 +53,9 @@ def prelu(draft: Draft, value: Value, slopes: FloatArray, *, label: str, owner: 
     own = np.broadcast_to(slopes.reshape(-1), channels)
 
     def scaled(source: Value, by: FloatArray, name: str, **options: Any) -> Value:
-        return draft.conv(source, by.reshape(-1, 1, 1, 1), None, kernel=[1, 1],
-                          stride=1, padding=0, dilation=1, groups=channels,
-                          label=f"{label}.{name}", **options)
+        return draft.conv(source, by.reshape(-1, 1, 1, 1), None, kernel=1, stride=1,
+                          padding=0, dilation=1, groups=channels, label=f"{label}.{name}",
+                          **options)
 
     minus = scaled(value, np.full(channels, -1, np.float32), "minus", frozen=[WEIGHT])
     below = draft.add(Relu(), minus, label=f"{label}.below")

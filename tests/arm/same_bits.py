@@ -98,6 +98,8 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seeds", type=int, nargs="+", default=[])
     chosen = parser.parse_args(arguments)
+    if bool(chosen.seeds) == (chosen.part == "curves"):
+        parser.error("--seeds: expected with all parts but curves")
     found: dict[str, object] = dict(curves()) if chosen.part == "curves" else {}
     nets = [*ZOO, *chosen.seeds] if chosen.part == "results" else chosen.seeds
     for net in nets:

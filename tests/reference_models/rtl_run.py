@@ -15,6 +15,7 @@ from pynq_train.schedule.passes.descriptors import Role, param_index
 from pynq_train.schedule.plan import Plan
 
 BASE = 0x1000_0000
+PAGE = 4096
 LONGEST_RUN = 50_000_000
 DONE, FAILED = 2, 8
 
@@ -44,7 +45,7 @@ def image(plan: Plan, program: ProgramImage, seed: int) -> tuple[np.ndarray, Pla
     """Return memory with a program in arbitrary data, uint8 in whole pages, and where it stands."""
     memory = plan.memory
     draw = np.random.default_rng(seed)
-    dram = draw.integers(0, 256, -(-memory.nbytes // 4096) * 4096, np.uint8)
+    dram = draw.integers(0, 256, -(-memory.nbytes // PAGE) * PAGE, np.uint8)
 
     def put(symbol: str, data: bytes) -> None:
         at = memory[symbol].offset
@@ -72,18 +73,33 @@ class Place:
     arena_bytes: int
 
 
+def whole_pages(data: bytes, nbytes: int | None = None) -> np.ndarray:
+    """Return memory that begins with these bytes, uint8, of as many pages as that takes.
+
+    ``nbytes``: or as these bytes take, zeros behind the others.
+    """
+    dram = np.zeros(-(-(nbytes or len(data)) // PAGE) * PAGE, np.uint8)
+    dram[:len(data)] = np.frombuffer(data, np.uint8)
+    return dram
+
+
+def start(model: VerilatedModel, place: Place, base: int = BASE) -> None:
+    """Start a program of an arena at address ``base``."""
+    for name, value in (
+            ("ARENA_LO", base % (1 << 32)), ("ARENA_HI", base >> 32),
+            ("ARENA_BYTES", place.arena_bytes), ("MODE", 0), ("PROGRAM_OFF", place.program),
+            ("STEP_OFF", place.step_block), ("PROGRAM_COUNT", place.count),
+            ("CTRL", 1)):  # the count arms START
+        model.write32(registers.offset(name), value)
+
+
 def run_memory(dram: np.ndarray, place: Place, bytes_per_cycle: int, latency: int,
                seed: int = 1, base: int = BASE) -> Counted:
     """Run a program that stands in ``dram`` (uint8, whole pages), which begins at ``base``."""
     timing = MemoryTiming(bytes_per_cycle=bytes_per_cycle, read_latency_cycles=latency)
     model = VerilatedModel(build.build(build.default_source()), dram, base, timing, seed)
     try:
-        for name, value in (
-                ("ARENA_LO", base % (1 << 32)), ("ARENA_HI", base >> 32),
-                ("ARENA_BYTES", place.arena_bytes),
-                ("MODE", 0), ("PROGRAM_OFF", place.program), ("STEP_OFF", place.step_block),
-                ("PROGRAM_COUNT", place.count), ("CTRL", 1)):  # the count arms START
-            model.write32(registers.offset(name), value)
+        start(model, place, base)
         status = registers.offset("STATUS")
         model.run(LONGEST_RUN, status, DONE)
         state = model.read32(status)

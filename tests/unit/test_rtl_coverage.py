@@ -54,6 +54,18 @@ def test_points_of_all_instances_and_runs_count_together(tmp_path: Path) -> None
         ("all", "line", 1, 2), ("all", "toggle", 1, 1)]
 
 
+def test_bits_that_are_not_used_are_no_points(tmp_path: Path) -> None:
+    """By their names: those of a part that is left open, gaps between fields. Lines always count."""
+    path, kept = tmp_path / "a.dat", ("pad[0]:0->1", "gap_q:0->1", "unused_count[3]:1->0")
+    names = [*kept, "t_idx_unused[7]:0->1", "record.start_pad[3]:0->1", "cfg.y_pad2[0]:1->0",
+             "param.gap0[2]:0->1"]
+    path.write_text("\n".join([row("pt_a.sv", 1, "v_line/pt_a", "x_unused[0]", "top", 0),
+                               *(row("pt_a.sv", 4, "v_toggle/pt_a", name, "top", 0)
+                                 for name in names)]), encoding="latin-1")
+    found = {(point.kind, point.name) for point in merged([path], frozenset({"pt_a.sv"}))}
+    assert found == {("line", "3 x_unused[0]"), *(("toggle", f"3 {name}") for name in kept)}
+
+
 def test_a_damaged_file_is_refused() -> None:
     """What is no point of coverage is no zero."""
     with pytest.raises(ValueError, match="expected a point of coverage, found 'C nonsense'"):

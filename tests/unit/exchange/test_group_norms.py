@@ -9,23 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference_models.imported import logits
 from reference_models.lazy import Lazy
 
 import pynq_train as pt
 from pynq_train.errors import ModelWarning, UnsupportedModel
 from pynq_train.graph import Conv, Dense, GlobalAvgPool, Graph, GroupNorm, Relu
-from pynq_train.graph.reference import FloatTrainer
-from pynq_train.layers import fuse, init_params
+from pynq_train.layers import init_params
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 torch, onnx, keras = Lazy("torch"), Lazy("onnx"), Lazy("keras")
 ort = Lazy("onnxruntime")
-
-
-def logits(model: pt.Model, x: np.ndarray) -> np.ndarray:
-    """Of an imported model that the engine runs."""
-    fuse(model.graph)
-    return FloatTrainer(model.graph, model.params).logits(x)
 
 
 def groups(model: pt.Model) -> list[tuple[str, int, bool]]:

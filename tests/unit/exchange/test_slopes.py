@@ -9,21 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from reference_models.imported import logits
 from reference_models.lazy import Lazy
 
 import pynq_train as pt
 from pynq_train.errors import ModelWarning, UnsupportedModel
-from pynq_train.graph.reference import FloatTrainer
-from pynq_train.layers import fuse
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 torch, keras = Lazy("torch"), Lazy("keras")
-
-
-def logits(model: pt.Model, x: np.ndarray) -> np.ndarray:
-    """Of an imported model that the engine runs."""
-    fuse(model.graph)
-    return FloatTrainer(model.graph, model.params).logits(x)
 
 
 def torch_net(slopes: int = 12) -> Any:
