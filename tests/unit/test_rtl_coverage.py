@@ -55,7 +55,7 @@ def test_points_of_all_instances_and_runs_count_together(tmp_path: Path) -> None
 
 
 def test_bits_that_are_not_used_are_no_points(tmp_path: Path) -> None:
-    """By their names: those of a part that is left open, gaps between fields. Lines always count."""
+    """By their names: those of a part that is left open, gaps between fields. Lines count."""
     path, kept = tmp_path / "a.dat", ("pad[0]:0->1", "gap_q:0->1", "unused_count[3]:1->0")
     names = [*kept, "t_idx_unused[7]:0->1", "record.start_pad[3]:0->1", "cfg.y_pad2[0]:1->0",
              "param.gap0[2]:0->1"]
